@@ -16,6 +16,8 @@ from pydantic import BaseModel, ValidationError
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[str | int, ...]
 
+MAX_VALUES = 200_000  # a lab file or a course has hundreds
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -70,6 +72,8 @@ def parse(text: str, source: str = "<text>") -> Document:
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         what = " ".join(part for part in (exc.context, exc.problem) if part)
         raise DocumentError([Problem(source, line, column, "", f"not valid YAML: {what}")]) from None
+    except RecursionError:
+        raise DocumentError([Problem(source, 1, 1, "", "is nested too deeply")]) from None
     except (yaml.YAMLError, ValueError) as exc:
         raise DocumentError([Problem(source, 1, 1, "", f"not valid YAML: {exc}")]) from None
     if node is None:
@@ -124,6 +128,7 @@ class _Builder:
         self.marks: dict[Location, tuple[int, int]] = {}
         self.problems: list[Problem] = []
         self._open: set[int] = set()
+        self._left = MAX_VALUES
 
     def build(self, node: yaml.Node, location: Location = ()) -> Any:
         """The value of `node`, which stands at `location`."""
@@ -131,6 +136,10 @@ class _Builder:
         if id(node) in self._open:
             self._complain(node, location, "refers to itself")
             return None
+        self._left -= 1
+        if self._left < 0:  # aliases of aliases grow without end
+            message = f"has too many values (more than {MAX_VALUES}, aliases counted)"
+            raise DocumentError([Problem(self.source, *_place(node), "", message)])
         self._open.add(id(node))
         try:
             if isinstance(node, yaml.SequenceNode):
