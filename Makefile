@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 VENV   := .venv
+LABGRID := .venv-labgrid
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 OUT    ?= out/demo
@@ -56,7 +57,10 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.installed-bench: pyproject.toml constraints.txt | $(VENV)/.installed-dev
 	@echo "installing the peers to measure against into $(VENV) ..."
 	@$(PIP) --editable ".[dev,bench]"
+	@# labgrid brings a fork of pyserial that overwrites ours, so it gets an environment of its own
+	@test -x $(LABGRID)/bin/python || sh tools/make-venv.sh $(PYTHON) $(LABGRID)
+	@$(LABGRID)/bin/python -m pip --disable-pip-version-check install --quiet "labgrid>=24.0"
 	@touch $@
 
 clean:
-	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(LABGRID) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
