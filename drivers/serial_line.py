@@ -1,0 +1,82 @@
+"""Opens serial lines exclusively, by device path or pyserial URL, with errors that say who is in the way."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from pathlib import Path
+
+import serial
+from serial.urlhandler.protocol_socket import Serial as SocketSerial
+
+from drivers.errors import DeviceUnreachableError
+
+
+def open_serial_line(url: str, baud_rate: int, read_timeout_s: float, write_timeout_s: float) -> serial.SerialBase:
+    """The opened line, 8N1, ours alone as far as the system can tell.
+
+    `url`: a device path, `serial:///dev/ttyUSB0`, `socket://host:port`, `rfc2217://host:port`. Time-outs in seconds of
+    the machine's clock. Raises DeviceUnreachableError when the port is absent, taken, forbidden or not a serial line.
+    """
+    port = url.removeprefix("serial://")
+    local = "://" not in port
+    if local and (holder := holder_of(port)):
+        raise DeviceUnreachableError(
+            f"the serial port {port} is held by {holder}; a second writer on a motor board is dangerous:"
+            " stop that program, then try again"
+        )
+    try:
+        line = serial.serial_for_url(
+            port,
+            baudrate=baud_rate,
+            timeout=read_timeout_s,
+            write_timeout=write_timeout_s,
+            exclusive=True if local else None,
+        )
+    except (serial.SerialException, ValueError, OSError) as exc:
+        raise DeviceUnreachableError(_explain(url, port, local, exc)) from exc
+    if isinstance(line, SocketSerial):
+        # Small writes must not wait for the acknowledgement of the ones before them.
+        with socket.socket(fileno=os.dup(line.fileno())) as same:
+            same.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return line
+
+
+def holder_of(port: str) -> str | None:
+    """The other process that has the device open, as "name (pid N)", as far as /proc lets us see; else None."""
+    try:
+        device = Path(port).resolve(strict=True)
+    except OSError:
+        return None
+    for folder in Path("/proc").glob("[0-9]*"):
+        if folder.name == str(os.getpid()):
+            continue
+        # Processes end while we look and those of other users keep their secrets: pass over them.
+        with contextlib.suppress(OSError):
+            for entry in (folder / "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    if entry.readlink() == device:
+                        return f"{(folder / 'comm').read_text().strip()} (pid {folder.name})"
+    return None
+
+
+def _explain(url: str, port: str, local: bool, exc: Exception) -> str:
+    number = getattr(exc, "errno", None)
+    if not local:
+        return f"cannot connect to {url}: {exc}; check that the host is up and its serial server listens on that port"
+    if number == errno.ENOENT:
+        return f"there is no serial port {port}; check the cable, then look at /dev/serial/by-id/ for its present name"
+    if number in (errno.EACCES, errno.EPERM):
+        return (
+            f"no permission to open {port}; add this user to the group that owns it"
+            f" (often: usermod -aG dialout {_user_name()}) and log in again"
+        )
+    if number in (errno.EBUSY, errno.EAGAIN):
+        return f"the serial port {port} is in use by {holder_of(port) or 'another program'}; stop that, then try again"
+    return f"{port} cannot be opened as a serial line: {exc}"
+
+
+def _user_name() -> str:
+    return os.environ.get("USER") or f"#{os.getuid()}"
