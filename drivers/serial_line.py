@@ -28,20 +28,38 @@ def open_serial_line(url: str, baud_rate: int, read_timeout_s: float, write_time
             " stop that program, then try again"
         )
     try:
-        line = serial.serial_for_url(
-            port,
-            baudrate=baud_rate,
-            timeout=read_timeout_s,
-            write_timeout=write_timeout_s,
-            exclusive=True if local else None,
-        )
+        line: serial.SerialBase
+        if port.startswith("socket://"):
+            line = _TcpLine(port, timeout=read_timeout_s, write_timeout=write_timeout_s)
+        else:
+            line = serial.serial_for_url(
+                port,
+                baudrate=baud_rate,
+                timeout=read_timeout_s,
+                write_timeout=write_timeout_s,
+                exclusive=True if local else None,
+            )
     except (serial.SerialException, ValueError, OSError) as exc:
         raise DeviceUnreachableError(_explain(url, port, local, exc)) from exc
-    if isinstance(line, SocketSerial):
-        # Small writes must not wait for the acknowledgement of the ones before them.
-        with socket.socket(fileno=os.dup(line.fileno())) as same:
-            same.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return line
+
+
+class _TcpLine(SocketSerial):
+    """pyserial's `socket://`, but without delayed small writes, and closed for good where the far end went first."""
+
+    _socket: socket.socket | None
+
+    def open(self) -> None:
+        super().open()
+        if self._socket is not None:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def close(self) -> None:
+        # pyserial 3.5 leaves the socket open when shutting it down fails, and sleeps 0.3 s.
+        self.is_open = False
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
 
 def holder_of(port: str) -> str | None:

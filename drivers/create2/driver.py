@@ -93,6 +93,11 @@ class Create2:
         return self._geometry
 
     @property
+    def connected(self) -> bool:
+        """Whether the line is open as far as we know; once lost it stays lost: open the board anew."""
+        return self._lost is None and not self._closing
+
+    @property
     def frames(self) -> int:
         """Sensor records received whole."""
         return self._parser.frames
@@ -118,7 +123,6 @@ class Create2:
         """
         self._twist = Twist(0.0, 0.0)
         self._write(CANCEL_DOCKING_BYTES)
-        self._dock_asked_at = None
         self._safe_asked_at = self._clock.now()
 
     def drive(self, linear: float, angular: float) -> None:
@@ -217,7 +221,8 @@ class Create2:
         with contextlib.suppress(DeviceUnreachableError):  # a lost line cannot be told, and there is nothing to free
             self.stop()
             self._write(STOP_INTERFACE)
-            self._line.flush()
+            # On TCP, bytes that nobody read when the socket closes would take these two along: read on a little.
+            self._clock.sleep(_MODE_PAUSE_S)
         self._abandon()
 
     def __enter__(self) -> Self:
@@ -245,8 +250,7 @@ class Create2:
             self._send(data)
 
     def _send(self, data: bytes) -> None:
-        if self._lost or self._closing:
-            raise DeviceUnreachableError(f"{self._name()} is not connected: {self._lost or 'it was closed'}")
+        self._refuse_disconnected()
         try:
             self._line.write(data)
         except (serial.SerialException, OSError) as exc:
@@ -254,16 +258,22 @@ class Create2:
                 f"{self._name()} did not take {data.hex(' ')}: {exc}; check cable and power, then open it again"
             ) from exc
 
+    def _refuse_disconnected(self) -> None:
+        if not self.connected:
+            why = self._lost or "it was closed"
+            raise DeviceUnreachableError(f"{self._name()} is not connected: {why}; open it again")
+
     def _refuse_in_wrong_mode(self) -> None:
+        sensors, state = self._recent()
+        asked = self._safe_asked_at
+        if asked is not None and state.time < asked + MODE_CHANGE_S:
+            return
         if self._runs_to_dock():
             raise MotionRefusedError(
                 f"{self._name()} is on its own docking run and ignores drive commands; end it with cancel_docking first"
             )
-        state = self._recent()[1]
-        asked = self._safe_asked_at
-        if state.mode in (BaseMode.SAFE, BaseMode.FULL) or (asked is not None and state.time < asked + MODE_CHANGE_S):
+        if state.mode in (BaseMode.SAFE, BaseMode.FULL):
             return
-        sensors = self.sensors()
         causes = [
             name
             for name, present in (
@@ -287,8 +297,7 @@ class Create2:
         return self._dock_asked_at is not None and not self._rests_on_dock()
 
     def _recent(self) -> tuple[BoardSensors, BaseState]:
-        if self._lost:
-            raise DeviceUnreachableError(f"{self._name()} is not connected: {self._lost}; open it again")
+        self._refuse_disconnected()
         latest = self._latest
         age = self._clock.now() - latest[1].time if latest else float("inf")
         if latest is None or age > SILENT_AFTER_S:
