@@ -28,13 +28,18 @@ def inside_polygon(x: float, y: float, polygon: Array) -> bool:
     return bool(np.count_nonzero(at > x) % 2)
 
 
-def distances_to_segments(x: float, y: float, segments: Array) -> Array:
-    """(S,) distances from a point to each segment."""
+def nearest_points(x: float, y: float, segments: Array) -> Array:
+    """(S, 2) the point of each segment that is nearest to (x, y)."""
     start = segments[:, 0]
     along = segments[:, 1] - start
     offset = np.array([x, y]) - start
     share = np.clip((offset * along).sum(axis=1) / (along * along).sum(axis=1), 0.0, 1.0)
-    return np.asarray(np.hypot(*(offset - share[:, None] * along).T))
+    return np.asarray(start + share[:, None] * along)
+
+
+def distances_to_segments(x: float, y: float, segments: Array) -> Array:
+    """(S,) distances from a point to each segment."""
+    return np.asarray(np.hypot(*(nearest_points(x, y, segments) - (x, y)).T))
 
 
 def crossing(p: Array, q: Array, segments: Array) -> Array:
