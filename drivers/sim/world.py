@@ -57,7 +57,7 @@ class World:
         *,
         seed: int = 0,
         body: BodyModel | None = None,
-        lidar: BeamModel | None = None,
+        beams: BeamModel | None = None,
         docking: DockingModel | None = None,
         battery_ratio: float = 0.8,
     ) -> None:
@@ -74,7 +74,7 @@ class World:
             docked_heading + turn,
         )
         self._robot = Robot(body or BodyModel(), start, self._chance)
-        self._lidar = SimulatedLidar(room, lidar or BeamModel(), np.random.default_rng(seed))
+        self._lidar = SimulatedLidar(room, beams or BeamModel(), np.random.default_rng(seed))
         self._docking_model = docking or DockingModel()
         self._docking_run: DockingRun | None = None
         self._people: dict[str, Person] = {}
@@ -186,11 +186,11 @@ class World:
             self._robot.model = model
 
     @property
-    def lidar(self) -> BeamModel:
+    def beams(self) -> BeamModel:
         return self._lidar.model
 
-    @lidar.setter
-    def lidar(self, model: BeamModel) -> None:
+    @beams.setter
+    def beams(self, model: BeamModel) -> None:
         with self._lock:
             self._lidar.model = model
 
