@@ -1,0 +1,29 @@
+"""How far inside a polygon points lie: for the geofence and the dock zones. Pure numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from drivers.types import Array
+
+
+def depth_inside(points: Array, polygon: Array) -> Array:
+    """(N,) metres from each of (N, 2) points to the outline of `polygon` (K, 2): > 0 inside, < 0 outside.
+
+    The polygon may be concave; it does not repeat its first point.
+    """
+    a, b = polygon, np.roll(polygon, -1, axis=0)
+    edge = b - a  # (K, 2)
+    offset = points[:, None, :] - a[None]  # (N, K, 2)
+    length2 = np.maximum((edge**2).sum(axis=1), 1e-18)
+    share = np.clip((offset * edge).sum(axis=2) / length2, 0.0, 1.0)
+    away = offset - share[..., None] * edge
+    distance = np.sqrt((away**2).sum(axis=2)).min(axis=1)
+    # Even-odd rule: count the edges that a ray along +x crosses.
+    px, py = points[:, 0, None], points[:, 1, None]
+    spans = (a[:, 1] > py) != (b[:, 1] > py)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        crossing = a[:, 0] + (py - a[:, 1]) / edge[:, 1] * edge[:, 0]
+    odd = (spans & (px < crossing)).sum(axis=1) % 2 == 1
+    depth: Array = np.where(odd, distance, -distance)
+    return depth

@@ -1,0 +1,76 @@
+"""Where the base is: a pose told by a client, carried on by the wheels' encoders, with an uncertainty that grows."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import deque
+
+import numpy as np
+
+from drivers.guard.rules import Located
+from drivers.guard.settings import PoseRules
+from drivers.guard.sweep import arc
+from drivers.types import BaseGeometry, BaseState, Pose, Twist
+
+_HISTORY = 1000  # records of 15 ms: a pose may be told up to 15 s after it was measured
+
+
+class Reckoning:
+    """Dead reckoning from the board's ticks on top of the last pose that was set."""
+
+    def __init__(self, geometry: BaseGeometry, rules: PoseRules) -> None:
+        self._geometry = geometry
+        self._rules = rules
+        self._history: deque[tuple[float, Pose, float, float]] = deque(maxlen=_HISTORY)  # time, pose, way, turning
+        self._ticks: tuple[int, int] | None = None
+        self._fix: tuple[Pose, tuple[float, Pose, float, float]] | None = None
+
+    def update(self, state: BaseState) -> None:
+        """Carry on with a reading of the board."""
+        pose, way, turning = (self._history[-1][1:]) if self._history else (Pose(0, 0, 0, frame="odometry"), 0.0, 0.0)
+        if self._ticks is not None:
+            left = (state.left_ticks - self._ticks[0]) * self._geometry.left_metres_per_tick
+            right = (state.right_ticks - self._ticks[1]) * self._geometry.right_metres_per_tick
+            step = Twist((left + right) / 2, (right - left) / self._geometry.wheel_base_m)
+            if left or right:
+                x, y, heading = (float(value) for value in arc(step, np.ones(1))[0])
+                pose = pose.compose(Pose(x, y, heading))
+                way += (abs(left) + abs(right)) / 2
+                turning += abs(step.angular)
+        self._ticks = (state.left_ticks, state.right_ticks)
+        self._history.append((state.time, pose, way, turning))
+
+    def set_pose(self, pose: Pose) -> str | None:
+        """Take `pose` (in the map, at `pose.time` of the guard's clock) as true. Returns why not, if it cannot."""
+        if not self._history:
+            return "the board has not been heard yet"
+        index = bisect_right(self._history, pose.time, key=lambda entry: entry[0])
+        if index == 0 and pose.time < self._history[0][0] - 0.1:
+            return f"the pose was measured {self._history[-1][0] - pose.time:.1f} s ago, too long to carry on from"
+        self._fix = (pose, self._history[max(0, index - 1)])
+        return None
+
+    def forget(self) -> None:
+        """The wheels' counts were lost: where the base is is unknown until set anew."""
+        self._fix = None
+        self._history.clear()
+        self._ticks = None
+
+    def located(self, now: float) -> Located | None:
+        """Where the base is now; None when unknown, too old or too uncertain."""
+        if self._fix is None or not self._history:
+            return None
+        fix, (_, then, way_then, turning_then) = self._fix
+        _, present, way_now, turning_now = self._history[-1]
+        rules = self._rules
+        if now - fix.time > rules.max_age_s:
+            return None
+        way, turning = way_now - way_then, turning_now - turning_then
+        heading_sigma = math.sqrt(max(0.0, float(fix.covariance[2, 2]))) + rules.drift_rad_per_rad * turning
+        start_sigma = math.sqrt(max(0.0, float(np.linalg.eigvalsh(fix.covariance[:2, :2])[-1])))
+        sigma = start_sigma + way * (rules.drift_m_per_m + heading_sigma)
+        if not sigma <= rules.max_sigma_m:
+            return None
+        at = fix.compose(then.between(present))
+        return Located(Pose(at.x, at.y, at.heading, frame=fix.frame, time=now), sigma)

@@ -1,0 +1,169 @@
+"""What clients of the guard may ask, and what they are answered."""
+
+from __future__ import annotations
+
+import hmac
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from drivers.clock import Clock
+from drivers.errors import DeviceError, ProtocolError
+from drivers.guard import wire
+from drivers.guard.core import GuardCore
+from drivers.guard.session import Session
+from drivers.guard.settings import GuardSettings
+from drivers.guard.wire import Kind, message
+from drivers.types import Twist
+
+Request = dict[str, Any]
+# Called when the memory is stored, with what went wrong or None.
+Stored = Callable[[str | None], None]
+
+
+class Requests:
+    """Carries out clients' messages on a core.
+
+    `persist` stores the core's memory and then calls what it is given; `start_docking` writes to the board.
+    """
+
+    def __init__(
+        self,
+        settings: GuardSettings,
+        clock: Clock,
+        core: GuardCore,
+        persist: Callable[[Stored], None],
+        start_docking: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._core = core
+        self._persist = persist
+        self._start_docking = start_docking
+        # Each tells whether it has answered already, or will later.
+        self._operations: dict[str, Callable[[Session, Request, float], bool]] = {
+            "drive": self._drive,
+            "heartbeat": self._heartbeat,
+            "status": self._status,
+            "subscribe": self._subscribe,
+            "grant": self._grant,
+            "release": self._release,
+            "stop": self._stop,
+            "seek_dock": self._seek_dock,
+            "set_pose": self._set_pose,
+            "reset": self._reset,
+        }
+
+    def handle(self, session: Session, kind: Kind, payload: bytes) -> bool:
+        """Carry out one message; True when it may change what the wheels do."""
+        if session.closed:
+            return False
+        request: Request = {}
+        try:
+            request = wire.parse_message(payload)
+            if not session.known:
+                self._hello(session, request)
+                return False
+            if kind is Kind.EMERGENCY_STOP:
+                self._core.latch(str(request.get("reason", "")))
+                self._answer_when_stored(session, request)
+                return True
+            operation = self._operations.get(request["op"])
+            if operation is None:
+                raise ProtocolError(f"the guard does not know the operation {request['op']!r}")
+            if not operation(session, request, self._clock.now()):
+                _answer(session, request)
+            return request["op"] not in ("heartbeat", "status", "subscribe")
+        except (DeviceError, KeyError, TypeError, ValueError, OverflowError) as exc:
+            name = type(exc).__name__ if isinstance(exc, DeviceError) else "ProtocolError"
+            told = str(exc) if isinstance(exc, DeviceError) else f"not a request the guard understands: {exc!r}"
+            _answer(session, request, error=name, message=told)
+            if not session.known:
+                session.end()
+            return False
+
+    def _hello(self, session: Session, request: Request) -> None:
+        expected, told = self._settings.token or "", str(request.get("token"))
+        if session.socket.family != socket.AF_UNIX and not hmac.compare_digest(told.encode(), expected.encode()):
+            raise ProtocolError("the guard does not know this token; use the one of its configuration")
+        scale, ours = float(request["time_scale"]), self._settings.time_scale
+        if not abs(scale - ours) <= 1e-6 * ours:
+            raise ProtocolError(f"the client's clock runs at {scale:g}, the guard's at {ours:g}: make them the same")
+        session.known = True
+        geometry = self._settings.geometry
+        _answer(
+            session,
+            request,
+            name=self._settings.name,
+            mount=wire.pack_pose(self._settings.lidar.mount),
+            geometry=[geometry.left_metres_per_tick, geometry.right_metres_per_tick, geometry.wheel_base_m],
+        )
+
+    def _drive(self, session: Session, request: Request, now: float) -> bool:
+        issued = session.lateness.issued(float(request["sent"]), now)
+        twist = Twist(float(request["linear"]), float(request["angular"]))
+        self._core.command(twist, int(request["fencing"]), issued, now, session.number)
+        return True
+
+    def _heartbeat(self, session: Session, request: Request, now: float) -> bool:
+        self._core.heartbeat(session.number, session.lateness.issued(float(request["sent"]), now))
+        return True
+
+    def _status(self, session: Session, request: Request, now: float) -> bool:
+        _answer(session, request, status=wire.pack_status(self._core.status(now, request.get("fencing"))))
+        return True
+
+    def _subscribe(self, session: Session, request: Request, _now: float) -> bool:
+        session.scans, session.states, session.statuses = (
+            bool(request.get(key)) for key in ("scans", "states", "statuses")
+        )
+        return False
+
+    def _grant(self, session: Session, request: Request, now: float) -> bool:
+        known = self._core.memory.fencing
+        deadline = session.lateness.issued(float(request["sent"]), now) + float(request["remaining"])
+        self._core.grant(int(request["fencing"]), deadline)
+        if self._core.memory.fencing == known:
+            return False
+        self._answer_when_stored(session, request)  # so that the number is sure to survive a power cut
+        return True
+
+    def _release(self, _session: Session, request: Request, _now: float) -> bool:
+        self._core.release(int(request["fencing"]))
+        return False
+
+    def _stop(self, _session: Session, request: Request, now: float) -> bool:
+        self._core.stop(int(request["fencing"]), now)
+        return False
+
+    def _seek_dock(self, session: Session, request: Request, now: float) -> bool:
+        self._core.seek_dock(int(request["fencing"]), now, session.number)
+        self._start_docking()
+        return False
+
+    def _set_pose(self, session: Session, request: Request, now: float) -> bool:
+        sent = float(request["sent"])
+        pose = wire.unpack_pose(request["pose"])
+        age = max(0.0, sent - pose.time)
+        self._core.set_pose(wire.unpack_pose({**request["pose"], "time": session.lateness.issued(sent, now) - age}))
+        return False
+
+    def _reset(self, session: Session, request: Request, _now: float) -> bool:
+        self._core.reset(str(request.get("person", "")), str(request.get("reason", "")))
+        self._answer_when_stored(session, request)
+        return True
+
+    def _answer_when_stored(self, session: Session, request: Request) -> None:
+        def stored(trouble: str | None) -> None:
+            if trouble is None:
+                _answer(session, request)
+            else:
+                told = f"done, but it will not survive a restart of the guard: {trouble}; see to that disk"
+                _answer(session, request, error="DeviceError", message=told)
+
+        self._persist(stored)
+
+
+def _answer(session: Session, request: Request, **content: Any) -> None:
+    if (number := request.get("id")) is not None:
+        session.send(message({"id": number, **content}))

@@ -1,0 +1,228 @@
+"""The guard's judgement of one motion: limits, LiDAR, obstacle zone, geofence, reversing. Pure functions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from drivers.guard.polygon import depth_inside
+from drivers.guard.settings import GuardSettings, Limits, Stopping
+from drivers.guard.surroundings import Surroundings
+from drivers.guard.sweep import arc
+from drivers.types import Array, Pose, StopReason, Twist
+
+REST = Twist(0.0, 0.0)
+# Slower than this is not worth a wheel's turn: the base stands instead of creeping up to an obstacle for ever.
+CREEP_M_S = 0.015
+# A scan mapped further into the future than this was mapped wrongly.
+FUTURE_S = 0.02
+_WAY_SAMPLES = 24
+_SAFETY_SIGMAS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What may go to the wheels. `reason` and `detail` say why it is less than asked for, or why nothing."""
+
+    applied: Twist
+    reason: StopReason | None
+    detail: str
+
+
+REFUSED_UNSEEN = Verdict(REST, StopReason.LIDAR_STALE, "no scan has arrived")
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Where the base is on the room's map, dead-reckoned to now; `sigma_m`: one standard deviation of the position."""
+
+    pose: Pose
+    sigma_m: float
+
+
+def scaled(twist: Twist, factor: float) -> Twist:
+    """The same arc, driven at `factor` of the speed."""
+    return Twist(twist.linear * factor, twist.angular * factor)
+
+
+def clamp(twist: Twist, limits: Limits) -> Twist:
+    """The same arc inside the speed limits."""
+    return scaled(twist, min(1.0, _ratio(limits.linear_m_s, twist.linear), _ratio(limits.angular_rad_s, twist.angular)))
+
+
+def ramp(target: Twist, present: Twist, seconds: float, limits: Limits) -> Twist:
+    """What may be applied `seconds` after `present` on the way to `target`: speeding up is limited, slowing is not."""
+    return Twist(
+        _ramp(target.linear, present.linear, limits.linear_acceleration_m_s2 * seconds),
+        _ramp(target.angular, present.angular, limits.angular_acceleration_rad_s2 * seconds),
+    )
+
+
+def stopping_distance(speed: float, stopping: Stopping, scan_age_s: float = 0.0) -> float:
+    """Metres from the decision to stop until rest, plus the margin, for a speed in m/s straight ahead."""
+    speed = abs(speed)
+    return speed * (stopping.latency_s + scan_age_s) + speed**2 / (2 * stopping.braking_m_s2) + stopping.margin_m
+
+
+def judge(
+    wanted: Twist,
+    present: Twist,
+    now: float,
+    *,
+    surroundings: Surroundings | None,
+    located: Located | None,
+    settings: GuardSettings,
+) -> Verdict:
+    """How much of `wanted` (already within limits and ramp, not at rest) may be applied.
+
+    `present`: what the wheels do now, as far as known. Slows down so far that the base can stop before whatever the
+    scan, the geofence or the dock zone forbids.
+    """
+    stale = lidar_refusal(now, surroundings, settings)
+    if stale is not None or surroundings is None:
+        return stale or REFUSED_UNSEEN
+    if settings.geofence and located is None:
+        return Verdict(
+            REST,
+            StopReason.POSE_UNKNOWN,
+            "a geofence is set, but where the base is is unknown, too old or too uncertain: set its pose",
+        )
+    reversing_in_zone = wanted.linear < 0 and _dock_zone(located, settings) is not None
+    if reversing_in_zone:
+        wanted = scaled(wanted, min(1.0, _ratio(settings.limits.unseen_reverse_m_s, wanted.linear)))
+    if wanted == REST:
+        return Verdict(REST, StopReason.LIDAR_BLIND, "reversing unseen is switched off")
+    pace = _Pace(wanted, present, max(0.0, now - surroundings.time), settings, surroundings.rays.extent)
+    ratio = surroundings.seen_ratio(wanted, pace.horizon_s)
+    if ratio < settings.lidar.min_valid_ratio:
+        detail = f"only {ratio:.0%} of the beams across the way carry a range"
+        return Verdict(REST, StopReason.LIDAR_BLIND, detail)
+
+    verdict = Verdict(wanted, None, "")
+    way = surroundings.way(wanted, pace.horizon_s, forgive_blind_sector=reversing_in_zone)
+    reason = StopReason.LIDAR_BLIND if way.unseen else StopReason.OBSTACLE
+    verdict = _slower(verdict, wanted, pace.factor(way.seconds, pace.margin_s), reason, _where(way.point, way.unseen))
+    if located is not None and settings.geofence:
+        seconds = _seconds_inside(wanted, located, np.array(settings.geofence), pace.horizon_s)
+        verdict = _slower(verdict, wanted, pace.factor(seconds, 0.0), StopReason.GEOFENCE, "the geofence is near")
+    zone = _dock_zone(located, settings) if reversing_in_zone else None
+    if located is not None and zone is not None:
+        seconds = _seconds_inside(wanted, located, zone, pace.horizon_s)
+        factor = pace.factor(seconds, 0.0)
+        verdict = _slower(verdict, wanted, factor, StopReason.LIDAR_BLIND, "the dock zone ends behind the base")
+    if verdict.reason is not None and _rim_speed(verdict.applied, surroundings.rays.extent) < CREEP_M_S:
+        return Verdict(REST, verdict.reason, verdict.detail)
+    return verdict
+
+
+def lidar_refusal(now: float, surroundings: Surroundings | None, settings: GuardSettings) -> Verdict | None:
+    """Why the latest scan allows no motion at all; None when it may be used."""
+    if surroundings is None:
+        return REFUSED_UNSEEN
+    age, limit = now - surroundings.time, settings.lidar.max_age_s
+    if not -FUTURE_S <= age <= limit:
+        detail = f"the latest scan is {age * 1000:.0f} ms old; motion needs one younger than {limit * 1000:.0f} ms"
+        return Verdict(REST, StopReason.LIDAR_STALE, detail)
+    if surroundings.valid_ratio < settings.lidar.min_valid_ratio / 2:
+        detail = f"only {surroundings.valid_ratio:.0%} of all beams carry a range"
+        return Verdict(REST, StopReason.LIDAR_BLIND, detail)
+    return None
+
+
+class _Pace:
+    """How fast an arc may be driven, as a factor of the wanted twist, when it must end after some seconds of it.
+
+    With s the factor, the base covers s x delay + s^2 / (2 k) "seconds of the wanted twist" until it rests, where k is
+    how fast full braking takes s down. Solved for s.
+    """
+
+    def __init__(self, wanted: Twist, present: Twist, age: float, settings: GuardSettings, extent: float) -> None:
+        stopping = settings.stopping
+        self.delay = stopping.latency_s + age
+        self.k = min(
+            _ratio(stopping.braking_m_s2, wanted.linear), _ratio(stopping.angular_braking_rad_s2, wanted.angular)
+        )
+        rim = _rim_speed(wanted, extent)
+        self.margin_s = stopping.margin_m / rim
+        # During the delay the base still does what it was told before, which may be faster.
+        self.present = max(_along(present.linear, wanted.linear), _along(present.angular, wanted.angular), 0.0)
+        fastest = max(1.0, self.present)
+        self.horizon_s = fastest * self.delay + fastest**2 / (2 * self.k) + self.margin_s + 0.05 / rim
+
+    def factor(self, seconds: float, margin_s: float) -> float:
+        """The factor, 0 .. 1, at which the base can still stop `margin_s` before `seconds` of the wanted twist."""
+        free = seconds - margin_s
+        if not free > 0:
+            return 0.0
+        if math.isinf(free):
+            return 1.0
+        k, delay = self.k, self.delay
+        steady = k * (math.sqrt(delay**2 + 2 * free / k) - delay)
+        if self.present > steady:
+            steady = min(steady, math.sqrt(max(0.0, 2 * k * (free - delay * self.present))))
+        return min(1.0, steady)
+
+
+def _ratio(limit: float, value: float) -> float:
+    return limit / abs(value) if value else math.inf
+
+
+def _along(present: float, wanted: float) -> float:
+    return present / wanted if wanted else 0.0
+
+
+def _ramp(target: float, present: float, step: float) -> float:
+    start = abs(present) if target * present > 0 else 0.0
+    return math.copysign(min(abs(target), start + step), target) if abs(target) > start else target
+
+
+def _rim_speed(twist: Twist, extent: float) -> float:
+    return abs(twist.linear) + abs(twist.angular) * extent
+
+
+def _slower(verdict: Verdict, wanted: Twist, factor: float, reason: StopReason, detail: str) -> Verdict:
+    candidate = scaled(wanted, factor)
+    slower = abs(candidate.linear) + abs(candidate.angular) < abs(verdict.applied.linear) + abs(verdict.applied.angular)
+    return Verdict(candidate, reason, detail) if slower else verdict
+
+
+def _where(point: tuple[float, float] | None, unseen: bool) -> str:
+    if point is None:
+        return "something is in the way"
+    distance, bearing = math.hypot(*point), math.degrees(math.atan2(point[1], point[0]))
+    side = "left" if bearing > 0 else "right"
+    what = "space that the LiDAR does not see" if unseen else "an obstacle"
+    return f"{what} {distance:.2f} m from the base's middle, {abs(bearing):.0f} deg to the {side} of ahead"
+
+
+def _seconds_inside(twist: Twist, located: Located, outline: Array, horizon_s: float) -> float:
+    """Seconds of `twist` until the base's origin comes too near a polygon's outline (K, 2); inf: not by the horizon.
+
+    Two standard deviations of the position are kept as distance. A base that is too near already may move away.
+    """
+    keep = _SAFETY_SIGMAS * located.sigma_m
+    times = np.linspace(0.0, horizon_s, _WAY_SAMPLES + 1)
+    steps = arc(twist, times)
+    c, s = math.cos(located.pose.heading), math.sin(located.pose.heading)
+    x = located.pose.x + c * steps[:, 0] - s * steps[:, 1]
+    y = located.pose.y + s * steps[:, 0] + c * steps[:, 1]
+    depth = depth_inside(np.column_stack((x, y)), outline)
+    bad = (depth < keep) & (depth < depth[0] - 1e-6)
+    if not bad.any():
+        return math.inf
+    first = int(bad.argmax())
+    return float(times[first - 1])
+
+
+def _dock_zone(located: Located | None, settings: GuardSettings) -> Array | None:
+    """The surveyed dock zone that the base is in; None when it is in none, or where it is is unknown."""
+    if located is None:
+        return None
+    at = np.array([[located.pose.x, located.pose.y]])
+    for corners in settings.dock_zones:
+        zone = np.array(corners)
+        if depth_inside(at, zone)[0] >= _SAFETY_SIGMAS * located.sigma_m:
+            return zone
+    return None
