@@ -18,7 +18,8 @@ def open_serial_line(url: str, baud_rate: int, read_timeout_s: float, write_time
     """The opened line, 8N1, ours alone as far as the system can tell.
 
     `url`: a device path, `serial:///dev/ttyUSB0`, `socket://host:port`, `rfc2217://host:port`. Time-outs in seconds of
-    the machine's clock. Raises DeviceUnreachableError when the port is absent, taken, forbidden or not a serial line.
+    the machine's clock; `rfc2217://` knows none for writing, so prefer `socket://` for a base that moves.
+    Raises DeviceUnreachableError when the port is absent, taken, forbidden or not a serial line.
     """
     port = url.removeprefix("serial://")
     local = "://" not in port
@@ -36,7 +37,8 @@ def open_serial_line(url: str, baud_rate: int, read_timeout_s: float, write_time
                 port,
                 baudrate=baud_rate,
                 timeout=read_timeout_s,
-                write_timeout=write_timeout_s,
+                # pyserial's rfc2217:// takes no time-out for writing; its socket gives up after 5 s.
+                write_timeout=None if port.startswith("rfc2217://") else write_timeout_s,
                 exclusive=True if local else None,
             )
     except (serial.SerialException, ValueError, OSError) as exc:

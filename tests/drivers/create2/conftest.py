@@ -72,11 +72,11 @@ class Bench:
 
 
 @pytest.fixture(scope="session")
-def make_board() -> Callable[[], tuple[OpenInterfaceBoard, WheelsOnly, ManualClock]]:
-    """Makes boards on clocks that move only when told to."""
+def make_board() -> Callable[..., tuple[OpenInterfaceBoard, WheelsOnly, Clock]]:
+    """Makes boards, on clocks that move only when told to unless another is given."""
 
-    def make() -> tuple[OpenInterfaceBoard, WheelsOnly, ManualClock]:
-        clock = ManualClock(100.0)
+    def make(clock: Clock | None = None) -> tuple[OpenInterfaceBoard, WheelsOnly, Clock]:
+        clock = clock or ManualClock(100.0)
         body = WheelsOnly(clock)
         return OpenInterfaceBoard(body, clock), body, clock
 

@@ -1,6 +1,8 @@
 """The Create 2 driver against the simulated board, over a pseudo terminal and over TCP."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -294,3 +296,29 @@ def test_all_descriptors_are_given_back(bench):
     for _ in range(3):
         Create2.open(bench.server.url, bench.clock).close()
     assert descriptors() == before
+
+
+DRIVE_AND_HANG = """
+import sys, time
+from drivers.create2 import Create2
+base = Create2.open(sys.argv[1])
+base.enter_safe_mode()
+while True:
+    base.drive(0.1, 0.0)
+    time.sleep(0.02)
+"""
+
+
+def test_a_killed_driver_leaves_the_base_driving_and_the_next_one_stops_it(bench, eventually):
+    other = subprocess.Popen([sys.executable, "-c", DRIVE_AND_HANG, bench.server.url])
+    try:
+        assert eventually(lambda: bench.board.wheel_speeds_mm_s == (100, 100))
+    finally:
+        other.kill()
+        other.wait(10)
+    seen = bench.body.reading().left_ticks
+    assert eventually(lambda: bench.body.reading().left_ticks > seen + 20)
+    with Create2.open(bench.server.url, bench.clock) as base:
+        assert bench.board.wheel_speeds_mm_s == (0, 0)
+        base.enter_safe_mode()
+        base.drive(0.0, 0.0)
