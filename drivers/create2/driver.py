@@ -36,6 +36,11 @@ FIRST_RECORD_S = 2.0
 # A mode command takes effect within 20 ms and is reported one record later; on a loaded host records come late.
 MODE_CHANGE_S = 0.25
 
+# Wheels that still turn this long after the board went passive are not coasting: the board drives itself.
+COASTING_S = 0.5
+# How old a turn of the wheels may be and still count as going on.
+_TURNING_S = 0.2
+
 # Roombas of the older Open Interface ignore what comes within 20 ms after a mode command.
 _MODE_PAUSE_S = 0.03
 _READ_TIMEOUT_S = 0.1
@@ -68,6 +73,7 @@ class Create2:
         self._stops = 0
         self._dock_asked_at: float | None = None
         self._safe_asked_at: float | None = None
+        self._passive_since = self._turned_at = float("-inf")
         self._twist = Twist(0.0, 0.0)
         self._reader = threading.Thread(target=self._read, name=f"create2 {url}", daemon=True)
 
@@ -141,13 +147,15 @@ class Create2:
             self._send(command)
 
     def stop(self) -> None:
-        """Write zero speed now, ahead of any other thread's commands; ends a docking run too. May be repeated.
+        """Write zero speed now, ahead of any other thread's commands. May be repeated.
 
+        Where the board drives itself (to the dock, or cleaning because somebody pressed its button) it would ignore
+        that: safe mode goes before it then.
         Raises DeviceUnreachableError when the line does not take the bytes.
         """
         self._stops += 1
         self._twist = Twist(0.0, 0.0)
-        command = CANCEL_DOCKING_BYTES if self._runs_to_dock() else STOP_BYTES
+        command = CANCEL_DOCKING_BYTES if self._runs_to_dock() or self._turns_in_passive_mode() else STOP_BYTES
         # A write that hangs must not hold up a stop: after a moment the bytes go out without the lock.
         mine = self._writing.acquire(timeout=_STOP_WAITS_S)
         try:
@@ -296,6 +304,15 @@ class Create2:
     def _runs_to_dock(self) -> bool:
         return self._dock_asked_at is not None and not self._rests_on_dock()
 
+    def _turns_in_passive_mode(self) -> bool:
+        latest = self._latest
+        return (
+            latest is not None
+            and latest[1].mode is BaseMode.PASSIVE
+            and self._turned_at > self._passive_since + COASTING_S
+            and self._clock.now() - self._turned_at < _TURNING_S
+        )
+
     def _recent(self) -> tuple[BoardSensors, BaseState]:
         self._refuse_disconnected()
         latest = self._latest
@@ -360,6 +377,11 @@ class Create2:
             wheel_drop=sensors.wheel_drop,
             cliff=sensors.cliff,
         )
+        before = self._latest[1] if self._latest else state
+        if before is state or before.mode is not state.mode:
+            self._passive_since = now
+        if (left, right) != (before.left_ticks, before.right_ticks):
+            self._turned_at = now
         asked = self._dock_asked_at
         if asked is not None and sensors.mode in (BaseMode.SAFE, BaseMode.FULL) and now > asked + MODE_CHANGE_S:
             self._dock_asked_at = None

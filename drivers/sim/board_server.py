@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 import tty
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -33,9 +34,9 @@ class BoardServer:
         self._thread.start()
 
     @classmethod
-    def on_pty(cls, board: OpenInterfaceBoard, clock: Clock) -> BoardServer:
-        """Serve on a new pseudo terminal; `url` is its device path."""
-        return cls(board, clock, _PtyLine())
+    def on_pty(cls, board: OpenInterfaceBoard, clock: Clock, link: Path | None = None) -> BoardServer:
+        """Serve on a new pseudo terminal; `url` is its device path, or `link`, which then always points to it."""
+        return cls(board, clock, _PtyLine(link))
 
     @classmethod
     def on_tcp(cls, board: OpenInterfaceBoard, clock: Clock, host: str = "127.0.0.1", port: int = 0) -> BoardServer:
@@ -44,7 +45,7 @@ class BoardServer:
 
     @property
     def url(self) -> str:
-        """What a client opens. A pseudo terminal gets a new path when it is plugged in again."""
+        """What a client opens. A pseudo terminal without a link gets a new path when it is plugged in again."""
         return self._line.url
 
     def unplug(self) -> None:
@@ -98,8 +99,9 @@ class _Line(Protocol):
 class _PtyLine:
     """The master side of a pseudo terminal. Nobody holds the slave open but the client."""
 
-    def __init__(self) -> None:
+    def __init__(self, link: Path | None) -> None:
         self._lock = threading.Lock()
+        self._link = link
         self._master = -1
         self.url = ""
         self.plug_in()
@@ -111,12 +113,18 @@ class _PtyLine:
             tty.setraw(slave)
             os.close(slave)
             os.set_blocking(self._master, False)
+            if self._link is not None:
+                self._link.unlink(missing_ok=True)
+                self._link.symlink_to(self.url)
+                self.url = str(self._link)
 
     def unplug(self) -> None:
         with self._lock:
             if self._master >= 0:
                 os.close(self._master)
                 self._master = -1
+                if self._link is not None:
+                    self._link.unlink(missing_ok=True)
 
     def read(self, wait_s: float) -> bytes:
         poll = select.poll()

@@ -128,6 +128,26 @@ def test_stop_ends_a_docking_run_too(bench, base, eventually):
     assert eventually(lambda: not bench.body.docking)
 
 
+def test_stop_ends_a_run_that_somebody_started_at_the_boards_button(bench, base, eventually):
+    bench.body.set_wheel_speeds(0.2, 0.2)  # in passive mode, without a command of ours
+    assert eventually(lambda: base.state().left_ticks > 300)
+    base.stop()
+    assert eventually(lambda: bench.body.left_m_s == 0.0)
+
+
+def test_stop_does_not_bring_safe_mode_back_while_wheels_run_out_over_a_cliff(bench, base, eventually):
+    base.enter_safe_mode()
+    base.drive(0.3, 0.0)
+    assert eventually(lambda: base.state().left_ticks > 10)
+    bench.body.set(cliff=True)
+    assert eventually(lambda: base.state().mode is BaseMode.PASSIVE)
+    before = bench.received().count(131)
+    base.stop()
+    bench.clock.sleep(0.1)
+    assert bench.received().count(131) == before
+    assert bench.board.mode is BaseMode.PASSIVE
+
+
 def test_stop_leaves_a_docked_base_charging(bench, base, eventually):
     base.seek_dock()
     bench.body.set(on_dock=True, charging=ChargingState.FULL)
@@ -250,6 +270,21 @@ def test_a_pulled_cable_is_told_by_every_verb(either_bench):
         with pytest.raises(DeviceUnreachableError, match="not connected"):
             verb()
     base.close()
+
+
+def test_a_cable_that_is_put_back_serves_a_new_opening_under_the_same_name(bench, tmp_path):
+    link = tmp_path / "base"
+    with BoardServer.on_pty(bench.board, bench.clock, link) as server:
+        assert server.url == str(link)
+        first = Create2.open(str(link), bench.clock)
+        server.unplug()
+        with pytest.raises(DeviceUnreachableError, match="no serial port"):
+            Create2.open(str(link), bench.clock)
+        server.plug_in()
+        with Create2.open(str(link), bench.clock) as second:
+            assert second.state().mode in (BaseMode.PASSIVE, BaseMode.SAFE)
+        first.close()
+    assert not link.is_symlink()
 
 
 def test_a_board_that_says_nothing_on_opening_is_silent(bench):
