@@ -7,8 +7,7 @@ of their sum plus 0x30, then a line feed. A number may begin on one line and end
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
+import threading
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,11 @@ from drivers.errors import ChecksumError, ProtocolError
 LINE_CHARACTERS = 64
 _LINE_BYTES = LINE_CHARACTERS + 2
 _OFFSET = np.uint8(0x30)
-_END_BASE = 0x0A30  # a line's last two bytes, read little-endian, when its sum is 0: "0", line feed
+_LINE = np.dtype([("data", f"V{LINE_CHARACTERS}"), ("end", "<u2")])
+_END = np.uint16(0x0A30)  # the two bytes that end a line whose sum is 0, read little-endian: "0", line feed
+_SIX_BITS = np.uint16(0x3F)
+_OUTSIDE = 0xC0C0_C0C0_C0C0_C0C0  # set in eight characters, less 0x30, of which one is outside the alphabet
+_MAX_DECODERS = 64
 _ONES = np.ones(LINE_CHARACTERS, np.float32)
 # Weights of the characters of one number. Single precision holds every integer below 2**24 exactly, so four
 # characters still decode without rounding, and the products run in BLAS.
@@ -65,29 +68,78 @@ def decode_number(characters: bytes) -> int:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """Where everything lies in a block of a given length: computed once, used for every scan."""
+class _BlockDecoder:
+    """Decodes blocks of one length and width. Everything that depends on those alone is laid out once.
 
-    lines: int
-    full_lines: int
-    tail: int  # data characters of the last, shorter line; 0 when there is none
-    data: int  # data characters in all
-    record: np.dtype[np.void]  # the block as one record: full lines, tail, and the two bytes that end each
+    The buffers are kept from scan to scan, so a decoder belongs to one thread.
+    """
+
+    def __init__(self, length: int, width: int) -> None:
+        full_lines, rest = divmod(length, _LINE_BYTES)
+        if rest in (1, 2):
+            raise ProtocolError(f"{length} bytes cannot be cut into lines of {_LINE_BYTES}: {rest} are left over")
+        tail = max(0, rest - 2)
+        lines = full_lines + bool(tail)
+        data = full_lines * LINE_CHARACTERS + tail
+        count, left_over = divmod(data, width)
+        if left_over:
+            raise ProtocolError(
+                f"{data} data characters hold no whole number of {width}-character values: "
+                "lines are missing, or the scan was asked for with the other width"
+            )
+        self._full_lines, self._tail, self._length = full_lines, tail, length
+        # The data characters without what ends each line; a shorter last line is filled up with zeros.
+        characters = np.zeros(lines * LINE_CHARACTERS, np.uint8)
+        self._characters = characters
+        self._words = characters.view(np.uint64)
+        self._full = characters[: full_lines * LINE_CHARACTERS].view(_LINE["data"])
+        self._last = characters[full_lines * LINE_CHARACTERS : data]
+        self._data = characters[:data]
+        # The characters are summed less 0x30 each. For 64 of them that makes no difference modulo 64; for a shorter
+        # line the difference stands in the first byte of its filling, which is part of the sum and of no number.
+        if tail:
+            characters[data] = 0x30 * tail & 0x3F
+        self._weighed = np.zeros((lines, LINE_CHARACTERS), np.float32)
+        self._flat = self._weighed.reshape(-1)
+        self._digits = self._flat[:data].reshape(count, width)
+        self._weights = _WEIGHTS[width]
+        self._exact_sums = np.empty(lines, np.float32)
+        self._sums = np.empty(lines, np.uint16)
+        self._ends = np.empty(lines, np.uint16)
+        self._full_ends = self._ends[:full_lines]
+        self._last_end = self._ends[full_lines:]
+        self._numbers = np.empty(count, np.float32)
+
+    def decode(self, block: bytes) -> NDArray[np.uint32] | None:
+        """The numbers in `block`, in a new array; None when it is damaged."""
+        if self._full_lines:
+            full = np.frombuffer(block, _LINE, self._full_lines)
+            self._full[:] = full["data"]
+            self._full_ends[:] = full["end"]
+        if self._tail:
+            self._last[:] = np.frombuffer(block, np.uint8, self._tail, self._length - self._tail - 2)
+            self._last_end[0] = block[-1] << 8 | block[-2]
+        data, sums = self._data, self._sums
+        np.subtract(data, _OFFSET, out=data)  # wraps below 0x30: what is outside the alphabet is now 64 or more
+        self._flat[:] = self._characters
+        np.dot(self._weighed, _ONES, out=self._exact_sums)
+        sums[:] = self._exact_sums
+        np.bitwise_and(sums, _SIX_BITS, out=sums)
+        np.add(sums, _END, out=sums)
+        if sums.tobytes() != self._ends.tobytes() or int(np.bitwise_or.reduce(self._words)) & _OUTSIDE:
+            return None
+        np.dot(self._digits, self._weights, out=self._numbers)
+        return self._numbers.astype(np.uint32)
 
 
-@lru_cache(maxsize=64)
-def _layout(length: int) -> _Layout:
-    full_lines, rest = divmod(length, _LINE_BYTES)
-    if rest in (1, 2):
-        raise ProtocolError(f"a block of {length} bytes cannot be cut into lines of {_LINE_BYTES}: {rest} left over")
-    tail = max(0, rest - 2)
-    fields: list[tuple[str, object]] = [
-        ("full", np.dtype([("data", f"V{LINE_CHARACTERS}"), ("end", "<u2")]), (full_lines,))  # type: ignore[list-item]  # numpy's three-part field
-    ]
-    if tail:
-        fields += [("tail", f"V{tail}"), ("tail_end", "<u2")]
-    return _Layout(full_lines + bool(tail), full_lines, tail, full_lines * LINE_CHARACTERS + tail, np.dtype(fields))
+class _Decoders(threading.local):
+    """Each thread's decoders, by block length and width."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[int, int], _BlockDecoder] = {}
+
+
+_decoders = _Decoders()
 
 
 def decode_ranges(block: bytes, width: int) -> NDArray[np.uint32]:
@@ -100,41 +152,20 @@ def decode_ranges(block: bytes, width: int) -> NDArray[np.uint32]:
     Raises ChecksumError, naming the line, when a check character or line feed does not fit or a byte is outside the
     alphabet (so any single damaged byte is found); ProtocolError when the length allows no such lines or numbers.
     """
-    if width not in _WEIGHTS:
-        raise ValueError(f"SCIP numbers take 1 to 4 characters, not {width}")
-    layout = _layout(len(block))
-    count, left_over = divmod(layout.data, width)
-    if left_over:
-        raise ProtocolError(
-            f"{layout.data} data characters hold no whole number of {width}-character values: "
-            "lines are missing, or the scan was asked for with the other width"
-        )
-    if not count:
-        return np.empty(0, np.uint32)
-    record = np.frombuffer(block, layout.record)[0]
-    full = record["full"]
-    characters = np.zeros(layout.lines * LINE_CHARACTERS, np.uint8)
-    ends = np.empty(layout.lines, np.uint16)
-    lines = characters.view(full.dtype["data"])
-    lines[: layout.full_lines] = full["data"]
-    ends[: layout.full_lines] = full["end"]
-    if layout.tail:
-        start = layout.full_lines * LINE_CHARACTERS
-        characters[start : start + layout.tail] = np.frombuffer(record["tail"], np.uint8)
-        ends[-1] = record["tail_end"]
-    values = characters[: layout.data]
-    values -= _OFFSET  # wraps below 0x30, so anything outside the alphabet is now 64 or more
-    weighed = characters.astype(np.float32)
-    sums = (weighed.reshape(layout.lines, LINE_CHARACTERS) @ _ONES).astype(np.uint16)
-    # 64 offsets of 0x30 vanish modulo 64; a shorter line's do not.
-    if layout.tail:
-        sums[-1] += 0x30 * layout.tail & 0x3F
-    sums &= 0x3F
-    sums += _END_BASE
-    if sums.tobytes() != ends.tobytes() or np.bitwise_or.reduce(values) > 0x3F:
+    known = _decoders.known
+    decoder = known.get((len(block), width))
+    if decoder is None:
+        if width not in _WEIGHTS:
+            raise ValueError(f"SCIP numbers take 1 to 4 characters, not {width}")
+        if not block:
+            return np.empty(0, np.uint32)
+        if len(known) >= _MAX_DECODERS:  # noise comes in all lengths
+            known.clear()
+        decoder = known[len(block), width] = _BlockDecoder(len(block), width)
+    numbers = decoder.decode(block)
+    if numbers is None:
         raise _damage(block)
-    numbers = weighed[: layout.data].reshape(count, width) @ _WEIGHTS[width]
-    return numbers.astype(np.uint32)
+    return numbers
 
 
 def _damage(block: bytes) -> ChecksumError:

@@ -108,10 +108,11 @@ class ScanStream:
         error: DeviceError | None = None
         try:
             while not self._stopping:
+                # The time before waiting counts: a process that was stopped meanwhile must not blame the sensor.
+                now, wall = self._link.clock.now(), time.monotonic()
                 received = self._link.receive(_POLL_WALL_S)
-                if received is not None:
-                    self._take(received)
-                self._check_freshness()
+                if received is None or not self._take(received):
+                    self._check_freshness(now, wall)
         except DeviceError as exc:
             error = exc
         try:
@@ -124,25 +125,26 @@ class ScanStream:
             self._finished = True
             self._changed.notify_all()
 
-    def _take(self, received: Received) -> None:
+    def _take(self, received: Received) -> bool:
+        """Use a frame; tells whether it was a fresh scan."""
         try:
             reply = self._link.parse(received.frame, self.measurement.echo)
         except ProtocolError as exc:
             self._last_refusal = str(exc)
-            return
+            return False
         if reply.status != b"99":
             if reply.status in TRANSIENT_STATUSES or reply.status == b"00":
-                return
+                return False
             raise DeviceError(str(self._link.refused(self.measurement.continuous(), reply)))
         try:
             scan = self._reader.scan(reply.body, self.measurement, received.arrival)
         except ProtocolError as exc:
             self._link.damaged(exc)
             self._last_refusal = str(exc)
-            return
+            return False
         if scan is None:
             self._refused += 1
-            return
+            return False
         self._fresh_at = received.arrival
         self._fresh_wall = time.monotonic()
         self._bytes_at_fresh = self._link.bytes_read
@@ -153,9 +155,10 @@ class ScanStream:
                 self._link.counters.dropped += 1
             self._slots.append(scan)
             self._changed.notify_all()
+        return True
 
-    def _check_freshness(self) -> None:
-        now = self._link.clock.now()
+    def _check_freshness(self, now: float, wall: float) -> None:
+        """Raise when there has been no fresh scan for too long before `now` (`wall` by the wall's clock)."""
         if self._refused and min(now - self._fresh_at, now - self._asked_at) > _SUSPECT_S:
             # Old scans again, or a sensor whose clock was reset: only the sensor's clock itself tells them apart.
             refused = self._refused
@@ -165,7 +168,7 @@ class ScanStream:
             self._start_measuring()
             if not jumped:
                 self._fresh_at, self._fresh_wall, self._refused = fresh_at, fresh_wall, refused
-        if now - self._fresh_at < self._silence_s or time.monotonic() - self._fresh_wall < self._link.wall(0):
+        if now - self._fresh_at < self._silence_s or wall - self._fresh_wall < self._link.wall(0):
             return
         url, waited = self._link.url, now - self._fresh_at
         if self._refused:

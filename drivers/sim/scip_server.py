@@ -30,6 +30,7 @@ _MAX_LINE_BYTES = 256
 _SEND_BUFFER_BYTES = 16_384
 _MAX_OUTBOX_BYTES = 1 << 20
 _IDLE_WALL_S = 0.5
+_SHORTEST_WAIT_S = 0.0002
 _PAST_SCANS = 400
 
 
@@ -149,7 +150,8 @@ class ScipServer:
             due = self._next_scan if due is None else min(due, self._next_scan)
         wait = _IDLE_WALL_S
         if due is not None:
-            wait = min(wait, max(0.0, self._clock.to_wall(due - self._clock.now())))
+            left = due - self._clock.now()
+            wait = min(wait, max(_SHORTEST_WAIT_S, self._clock.to_wall(left))) if left > 0 else 0.0
         if self._closing:
             return
         for key, events in self._selector.select(wait):
