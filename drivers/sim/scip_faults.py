@@ -17,6 +17,8 @@ class ScipFaults:
     garbage_frames: int = 0  # `garbage` precedes the next scans
     garbage: bytes = b"\x00\xffgarbage\n\x7f"
     cut_frames: int = 0  # of the next scans only the first half is sent
+    status_frames: int = 0  # instead of the next scans only `status` is sent
+    status: str = "0M"
     hang_ups: int = 0  # all connections are closed, once for each
     frozen: bool = False  # the latest scan again and again, time stamp and all
     replay: bool = False  # scans of the past, in their order, with their time stamps

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.clock import Clock
+from drivers.scip.codec import with_check
 from drivers.sim.scip_faults import ScipFaults
 from drivers.sim.scip_sensor import LidarModel, SensorClock, Session, Shot, to_values
 from drivers.types import Array
@@ -273,6 +274,8 @@ class ScipServer:
         client.frames += 1
         if faults.drop_every and client.frames % faults.drop_every == 0:
             return
+        if faults.status_frames and faults.take("status_frames"):
+            frame = frame.partition(b"\n")[0] + b"\n" + with_check(faults.status.encode("ascii")) + b"\n"
         if faults.corrupt_frames and faults.take("corrupt_frames"):
             middle = len(frame) // 2
             middle += frame[middle : middle + 1] == b"\n"
