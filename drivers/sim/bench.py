@@ -64,6 +64,8 @@ class Bench:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
+                # Ctrl-C is for whoever holds the bench: a robot under way is stopped first, then the bench is closed.
+                start_new_session=True,
             )
             line = _first_line(self._process, _START_WALL_S)
             if not line:
