@@ -130,9 +130,9 @@ def decode_sensors(payload: bytes) -> BoardSensors:
         raise ProtocolError(f"the Create 2 streamed packets {list(values[0::2])}, asked for were {list(_IDS)}")
     (left, right, bumps, cliff_l, cliff_fl, cliff_fr, cliff_r, sources, charging, voltage, current, charge, capacity,
      mode, infrared, infrared_left, infrared_right) = values[1::2]  # fmt: skip
-    if charging >= len(_CHARGING) or mode >= len(_MODES) or sources > 3 or bumps > 15:
+    if charging >= len(_CHARGING) or sources > 3 or bumps > 15:
         raise ProtocolError(
-            f"the Create 2 reports charging state {charging}, mode {mode}, charging sources {sources}, bumps {bumps}:"
+            f"the Create 2 reports charging state {charging}, charging sources {sources}, bumps {bumps}:"
             " at least one of them is not in the specification"
         )
     return BoardSensors(
@@ -153,7 +153,8 @@ def decode_sensors(payload: bytes) -> BoardSensors:
         current_a=current / 1000,
         charge_mah=charge,
         capacity_mah=capacity,
-        mode=_MODES[mode],
+        # Owners report modes such as 32 after a fall out of safe mode: whatever they are, they do not obey.
+        mode=_MODES[mode] if mode < len(_MODES) else BaseMode.PASSIVE,
         infrared_omni=infrared,
         infrared_left=infrared_left,
         infrared_right=infrared_right,

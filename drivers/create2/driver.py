@@ -128,7 +128,7 @@ class Create2:
         Returns at once; `state().mode` tells when the board has obeyed (it does not while a wheel is dropped).
         """
         self._twist = Twist(0.0, 0.0)
-        self._write(CANCEL_DOCKING_BYTES)
+        self._write_at_once(CANCEL_DOCKING_BYTES)
         self._safe_asked_at = self._clock.now()
 
     def drive(self, linear: float, angular: float) -> None:
@@ -155,14 +155,8 @@ class Create2:
         """
         self._stops += 1
         self._twist = Twist(0.0, 0.0)
-        command = CANCEL_DOCKING_BYTES if self._runs_to_dock() or self._turns_in_passive_mode() else STOP_BYTES
-        # A write that hangs must not hold up a stop: after a moment the bytes go out without the lock.
-        mine = self._writing.acquire(timeout=_STOP_WAITS_S)
-        try:
-            self._send(command)
-        finally:
-            if mine:
-                self._writing.release()
+        drives_itself = self._runs_to_dock() or self._turns_in_passive_mode()
+        self._write_at_once(CANCEL_DOCKING_BYTES if drives_itself else STOP_BYTES)
 
     def seek_dock(self) -> None:
         """Start the board's own docking run; the board goes into passive mode and drives by itself."""
@@ -228,6 +222,7 @@ class Create2:
             return
         with contextlib.suppress(DeviceUnreachableError):  # a lost line cannot be told, and there is nothing to free
             self.stop()
+            self._clock.sleep(_MODE_PAUSE_S)
             self._write(STOP_INTERFACE)
             # On TCP, bytes that nobody read when the socket closes would take these two along: read on a little.
             self._clock.sleep(_MODE_PAUSE_S)
@@ -256,6 +251,15 @@ class Create2:
     def _write(self, data: bytes) -> None:
         with self._writing:
             self._send(data)
+
+    def _write_at_once(self, data: bytes) -> None:
+        # A write that hangs must not hold up a stop: after a moment the bytes go out without the lock.
+        mine = self._writing.acquire(timeout=_STOP_WAITS_S)
+        try:
+            self._send(data)
+        finally:
+            if mine:
+                self._writing.release()
 
     def _send(self, data: bytes) -> None:
         self._refuse_disconnected()

@@ -121,6 +121,25 @@ def test_a_docking_run_takes_no_drive_and_ends_in_safe_mode_at_rest(bench, base,
     base.drive(0.1, 0.0)
 
 
+def test_works_with_a_board_that_is_deaf_for_20_ms_after_a_mode_command(bench, eventually):
+    bench.faults.mode_change_dead_time_s = 0.02
+    with Create2.open(bench.server.url, bench.clock) as base:
+
+        def drives() -> bool:
+            base.drive(0.1, 0.0)  # repeated, as whoever drives a base must
+            return bench.body.left_m_s == 0.1
+
+        base.enter_safe_mode()
+        assert eventually(drives)
+        base.seek_dock()
+        assert eventually(lambda: bench.body.docking)
+        bench.clock.sleep(0.03)
+        base.cancel_docking()
+        assert eventually(lambda: not bench.body.docking and base.state().mode is BaseMode.SAFE)
+        assert eventually(drives)
+    assert eventually(lambda: bench.board.mode is BaseMode.OFF)
+
+
 def test_stop_ends_a_docking_run_too(bench, base, eventually):
     base.seek_dock()
     assert eventually(lambda: bench.body.docking)
@@ -185,7 +204,7 @@ class HangingLine:
         self.released = threading.Event()
 
     def write(self, data: bytes) -> None:
-        if data != STOP_BYTES:
+        if data != CANCEL_DOCKING_BYTES:
             self.hanging.set()
             self.released.wait(20)
         self.written.append(data)
@@ -194,11 +213,11 @@ class HangingLine:
 def test_stop_does_not_wait_for_a_write_that_hangs_and_overtakes_it():
     line = HangingLine()
     base = Create2("somewhere", line, SystemClock(), NOMINAL_GEOMETRY)
-    slow = threading.Thread(target=base.enter_safe_mode)
+    slow = threading.Thread(target=base.seek_dock)
     slow.start()
     assert line.hanging.wait(10)
     base.stop()
-    assert line.written == [STOP_BYTES]
+    assert line.written == [CANCEL_DOCKING_BYTES]
     line.released.set()
     slow.join(10)
 

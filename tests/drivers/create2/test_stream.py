@@ -106,9 +106,13 @@ def test_whatever_comes_out_was_a_frame_with_the_right_sum(noise):
 
 def test_values_outside_the_specification_are_damage_though_the_sum_is_right():
     parser = StreamParser()
-    assert parser.feed(record(_35=32)) == []
+    assert parser.feed(record(_34=4)) == []
     assert parser.feed(record(_21=6)) == []
     assert parser.damaged == 2
+
+
+def test_a_mode_that_the_specification_does_not_know_counts_as_one_that_does_not_obey():
+    assert StreamParser().feed(record(_35=32))[0].mode is BaseMode.PASSIVE
 
 
 def test_asks_for_exactly_the_bytes_that_complete_the_next_record():
