@@ -91,12 +91,8 @@ def _explain(url: str, port: str, local: bool, exc: Exception) -> str:
     if number in (errno.EACCES, errno.EPERM):
         return (
             f"no permission to open {port}; add this user to the group that owns it"
-            f" (often: usermod -aG dialout {_user_name()}) and log in again"
+            " (often: sudo usermod -aG dialout $USER) and log in again"
         )
     if number in (errno.EBUSY, errno.EAGAIN):
         return f"the serial port {port} is in use by {holder_of(port) or 'another program'}; stop that, then try again"
     return f"{port} cannot be opened as a serial line: {exc}"
-
-
-def _user_name() -> str:
-    return os.environ.get("USER") or f"#{os.getuid()}"
