@@ -1,0 +1,219 @@
+"""From what was captured to the result: a pure function, so that a recording gives the result of the run again."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from courses.docking import contact_error
+from courses.localization import averaged_ranges, locate
+from courses.log import CourseLog, Setup
+from courses.measuring import Visit
+from courses.model import Margin
+from courses.odometry import LegMotion, integrate
+from courses.result import CourseResult, DockingResult
+from courses.sensitivity import map_sensitivity
+from courses.verdict import LegMargin, LegMeasurement, PointMargin, PointMeasurement, judge
+from drivers.types import Array, Pose, wrap_angle
+
+MIN_INLIER_RATIO = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fit:
+    """A visit's pose by LiDAR, or why there is none."""
+
+    visit: Visit
+    measurement: PointMeasurement | None
+    fault: str
+
+
+def evaluate(log: CourseLog) -> CourseResult:
+    """Judge what was captured, be it whole or broken off."""
+    setup, ending = log.setup, log.ending
+    fits = [_fit(visit, setup) for visit in log.visits]
+    lab_errors = list(log.damage)
+    if ending is None:
+        lab_errors.append("the recording ends before the course did: the program that drove it was ended")
+    else:
+        lab_errors += ending.lab_errors
+    lab_errors += [fit.fault for fit in fits if fit.fault]
+
+    docking = None
+    if log.docking is not None:
+        contact = None
+        if log.docked_visit is not None and setup.course.file.docking is not None:
+            in_dock = _fit(log.docked_visit, setup)
+            if in_dock.measurement is not None:
+                dock = setup.course.room.dock(setup.course.file.docking.dock)
+                contact = contact_error(dock.pose, in_dock.measurement.lidar)
+        docking = DockingResult(log.docking, contact)
+
+    failures = list(ending.device_failures) if ending else []
+    good = [fit for fit in fits if fit.measurement is not None]
+    points, legs = _measurements(log, good)
+    judged = judge(
+        points,
+        legs,
+        calibration=setup.calibration,
+        lab_errors=lab_errors,
+        device_failures=failures,
+        cancelled=ending.cancelled if ending else None,
+    )
+    track, whole = _odometry_track(log, points[0].lidar if points else setup.course.file.points[0].pose)
+    last = max((s.state.time for s in log.samples), default=setup.clock_start)
+    return CourseResult(
+        course=setup.course.name,
+        robot=setup.robot,
+        judged=judged,
+        distance_m=whole,
+        duration_s=last - setup.clock_start,
+        clock_start=setup.clock_start,
+        docking=docking,
+        events=tuple(log.events),
+        lab_errors=tuple(lab_errors),
+        odometry=track,
+        lidar=tuple(sorted([*log.fixes, *(p.lidar for p in points)], key=lambda pose: pose.time)),
+        speeds=np.array([(s.state.time, s.applied.linear, s.applied.angular) for s in log.samples]).reshape(-1, 3),
+        segments=setup.course.room.segments,
+        provenance=_provenance(setup),
+    )
+
+
+def _fit(visit: Visit, setup: Setup) -> _Fit:
+    """Fit a visit's scans to the room."""
+    room, mount = setup.course.room, setup.used_mount
+    averaged = averaged_ranges(np.stack([scan.ranges for scan in visit.scans]))
+    angles = visit.scans[0].angles
+    try:
+        match = locate(averaged, angles, room.segments, visit.guess.compose(mount), survey_sigma_m=room.survey_sigma_m)
+    except ValueError as exc:
+        return _Fit(visit, None, f"point {visit.label}: no pose from the LiDAR: {exc}")
+    if not match.trustworthy:
+        why = "is ambiguous" if match.ambiguous else "is not determined by what the LiDAR sees"
+        other = match.runner_up
+        if match.ambiguous and other is not None:
+            why += f": ({match.pose.x:.2f}, {match.pose.y:.2f}) or ({other.x:.2f}, {other.y:.2f})"
+        return _Fit(visit, None, f"point {visit.label}: the pose {why}; {match.inlier_ratio:.0%} of the beams agree")
+    if match.inlier_ratio < MIN_INLIER_RATIO:
+        return _Fit(
+            visit,
+            None,
+            f"point {visit.label}: only {match.inlier_ratio:.0%} of the beams see the room as surveyed; "
+            "is somebody in the way, or furniture moved?",
+        )
+    # The mount's own uncertainty is common to all points: the calibration brings it in, not each pose.
+    exact_mount = Pose(*mount.xyh)
+    pose = match.pose.compose(exact_mount.inverse())
+    time = visit.scans[-1].time
+    base = Pose(pose.x, pose.y, pose.heading, pose.covariance, "map", time)
+    valid = np.isfinite(averaged)
+    points = averaged[valid, None] * np.column_stack((np.cos(angles[valid]), np.sin(angles[valid])))
+    try:
+        sensitivity = map_sensitivity(points, exact_mount, base, room.segments)
+    except ValueError as exc:
+        return _Fit(visit, None, f"point {visit.label}: {exc}")
+    point = setup.course.file.point(visit.label)
+    measurement = PointMeasurement(
+        label=visit.label,
+        lidar=base,
+        odometry=base,
+        planned=point.pose,
+        margin=_point_margin(setup.course.file.point_margin(visit.label)),
+        scans=len(visit.scans),
+        inlier_ratio=match.inlier_ratio,
+        residual_m=match.residual_m,
+        sensitivity=sensitivity,
+    )
+    return _Fit(visit, measurement, "")
+
+
+def _measurements(log: CourseLog, fits: list[_Fit]) -> tuple[list[PointMeasurement], list[LegMeasurement]]:
+    """Points with their pose by odometry since the first one, and the legs between them."""
+    points: list[PointMeasurement] = []
+    legs: list[LegMeasurement] = []
+    file = log.setup.course.file
+    odometry = None
+    for index, fit in enumerate(fits):
+        assert fit.measurement is not None  # the caller left the others out
+        measured = fit.measurement
+        if odometry is None:
+            odometry = Pose(*measured.lidar.xyh)
+        else:
+            before = fits[index - 1].visit
+            motion = _motion(log, before, fit.visit)
+            odometry = odometry.compose(motion.pose(log.setup.calibration.slip if log.setup.calibration else None))
+            planned = [leg for leg in file.legs if (leg.start, leg.end) == (before.label, fit.visit.label)]
+            margin = _leg_margin(file.leg_margin(planned[0])) if planned else None
+            legs.append(LegMeasurement(motion, margin))
+        points.append(
+            PointMeasurement(
+                label=measured.label,
+                lidar=measured.lidar,
+                odometry=odometry,
+                planned=measured.planned,
+                margin=measured.margin,
+                scans=measured.scans,
+                inlier_ratio=measured.inlier_ratio,
+                residual_m=measured.residual_m,
+                sensitivity=measured.sensitivity,
+            )
+        )
+    return points, legs
+
+
+def _motion(log: CourseLog, before: Visit, after: Visit) -> LegMotion:
+    """What the wheels did between two visits."""
+    start, end = before.after, after.before
+    ticks = [(start.left_ticks, start.right_ticks)]
+    ticks += [
+        (sample.state.left_ticks, sample.state.right_ticks)
+        for sample in log.samples
+        if start.time < sample.state.time < end.time
+    ]
+    ticks.append((end.left_ticks, end.right_ticks))
+    return integrate(log.setup.used_geometry, ticks)[1]
+
+
+def _odometry_track(log: CourseLog, start: Pose) -> tuple[Array, float]:
+    """(N, 4) time and pose by the wheels alone, and the length of the way in metres."""
+    if not log.samples:
+        return np.zeros((0, 4)), 0.0
+    ticks = [(s.state.left_ticks, s.state.right_ticks) for s in log.samples]
+    local, motion = integrate(log.setup.used_geometry, ticks)
+    c, s = math.cos(start.heading), math.sin(start.heading)
+    track = np.empty((len(local), 4))
+    track[:, 0] = [sample.state.time for sample in log.samples]
+    track[:, 1] = start.x + c * local[:, 0] - s * local[:, 1]
+    track[:, 2] = start.y + s * local[:, 0] + c * local[:, 1]
+    track[:, 3] = [wrap_angle(start.heading + turn) for turn in local[:, 2]]
+    return track, motion.path_m
+
+
+def _point_margin(margin: Margin) -> PointMargin:
+    return PointMargin(margin.distance_m, math.radians(margin.heading_deg))
+
+
+def _leg_margin(margin: Margin) -> LegMargin:
+    return LegMargin(margin.distance_m, math.radians(margin.heading_deg))
+
+
+def _provenance(setup: Setup) -> dict[str, str]:
+    calibration = "none"
+    if setup.calibration:
+        slip = setup.calibration.slip
+        calibration = (
+            f"{setup.calibration.robot} of {setup.calibration.date.isoformat()}, slip variance "
+            f"{slip.variance_per_metre:.2e} m²/m ({slip.interval[0]:.1e} to {slip.interval[1]:.1e}, {slip.runs} runs)"
+        )
+    return {
+        "robot": setup.robot,
+        "started": setup.started_at.isoformat(timespec="seconds"),
+        "course file": f"{setup.course.source}, sha256 {setup.course.sha256[:16]}",
+        "room": setup.course.room.name,
+        "driving input": setup.driving_input,
+        "calibration": calibration,
+        "versions": ", ".join(f"{name} {version}" for name, version in setup.versions.items()),
+    }
