@@ -115,6 +115,9 @@ class ScanStream:
                     self._check_freshness(now, wall)
         except DeviceError as exc:
             error = exc
+        except Exception as exc:  # a consumer must never wait for a thread that died
+            error = DeviceError(f"{self._link.url}: reading the LiDAR failed by a fault of this program: {exc!r}")
+            error.__cause__ = exc
         try:
             self._stop_measuring()
         except DeviceError as exc:

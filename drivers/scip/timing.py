@@ -75,31 +75,22 @@ class ClockMapping:
         self._half_width = abs(high - low) / 2 + slack
         self._bins: deque[tuple[float, float]] = deque(maxlen=_MAX_BINS)  # (sensor time, smallest delay in its bin)
         self._bin: tuple[int, float, float] | None = None
-        self._floor: float | None = None  # the delay of the quickest arrivals, by the offset of the time requests
-        self._line: tuple[float, float, float] | None = None  # (sensor time, offset there, skew)
+        self._line: tuple[float, float, float] | None = None  # (sensor time, delay of the quickest arrivals, skew)
+        self._floor = 0.0  # that delay at the moment of the time requests, by their offset
+        self._floor_error = 0.0
         self._spread = 0.0
-
-    @property
-    def offset(self) -> float:
-        """Host time less sensor time as the time requests gave it."""
-        return self._offset
 
     def to_sensor(self, host: float) -> float:
         """The sensor's time, unwrapped, at a host time."""
-        return host - self._offset_at(host - self._offset)
+        return host - self._offset_and_error(host - self._offset)[0]
 
     def to_host(self, sensor: float) -> float:
         """The host's time at an unwrapped sensor time. A stamp is cut down to whole ticks: half a tick is added."""
-        return sensor + self._offset_at(sensor) + TICK_S / 2
+        return sensor + self._offset_and_error(sensor)[0] + TICK_S / 2
 
     def error(self, sensor: float) -> float:
         """Half width of the uncertainty of `to_host`, seconds."""
-        since = max(0.0, sensor + self._offset - self._synchronised)
-        by_requests = self._half_width + _ASSUMED_SKEW * since
-        if self._line is None:
-            return by_requests + TICK_S / 2
-        tracked = self._half_width + self._spread + MAX_SKEW * max(0.0, sensor - self._bins[-1][0] - _BIN_S)
-        return min(by_requests, tracked) + TICK_S / 2
+        return self._offset_and_error(sensor)[1] + TICK_S / 2
 
     def arrived(self, sensor: float, host: float) -> None:
         """Learn from a scan taken at `sensor` (unwrapped) that was complete at `host`."""
@@ -114,14 +105,21 @@ class ClockMapping:
             self._track()
         self._bin = (number, sensor, delay)
 
-    def _offset_at(self, sensor: float) -> float:
+    def _offset_and_error(self, sensor: float) -> tuple[float, float]:
+        """The offset at a sensor time, by the time requests or by the track of arrivals, whichever is the surer."""
+        since = max(0.0, sensor + self._offset - self._synchronised)
+        by_requests = self._half_width + _ASSUMED_SKEW * since
         if self._line is None:
-            return self._offset
-        at, offset, skew = self._line
-        tracked = offset + skew * (sensor - at)
+            return self._offset, by_requests
+        at, delay, skew = self._line
+        beyond = max(0.0, sensor - self._bins[-1][0] - 2 * _BIN_S)
+        by_track = self._half_width + self._floor_error + self._spread + MAX_SKEW * beyond
+        if by_requests <= by_track:
+            return self._offset, by_requests
+        tracked = delay + skew * (sensor - at) - self._floor
         # Whatever the arrivals suggest, no quartz drifts faster than this from where the time requests saw it.
-        reach = self._half_width + MAX_SKEW * max(0.0, sensor + self._offset - self._synchronised)
-        return min(max(tracked, self._offset - reach), self._offset + reach)
+        reach = self._half_width + MAX_SKEW * since
+        return min(max(tracked, self._offset - reach), self._offset + reach), by_track
 
     def _track(self) -> None:
         if len(self._bins) < _MIN_BINS:
@@ -129,12 +127,14 @@ class ClockMapping:
         middle = sum(sensor for sensor, _ in self._bins) / len(self._bins)
         at, delay, skew = _supporting_line(self._bins, middle)
         skew = min(max(skew, -MAX_SKEW), MAX_SKEW)
-        if self._floor is None:
-            # The line, carried back to the moment of the time requests, tells the delay of the quickest arrivals.
-            self._floor = delay + skew * (self._synchronised - self._offset - at) - self._offset
-        self._line = (at, delay - self._floor, skew)
         residuals = sorted(d - (delay + skew * (sensor - at)) for sensor, d in self._bins)
-        self._spread = residuals[len(residuals) // 2] + TICK_S / 2
+        self._spread = residuals[len(residuals) * 9 // 10] + TICK_S / 2
+        self._line = (at, delay, skew)
+        if len(self._bins) < _MAX_BINS:
+            # While the track still begins at the time requests, the line carried back to their moment tells how long
+            # the quickest arrivals take. Its slope is uncertain by the spread at both of its ends.
+            self._floor = delay + skew * (self._synchronised - self._offset - at) - self._offset
+            self._floor_error = 2 * self._spread
 
 
 def _supporting_line(points: Sequence[tuple[float, float]], middle: float) -> tuple[float, float, float]:

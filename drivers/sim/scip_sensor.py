@@ -18,6 +18,8 @@ from drivers.scip.commands import Measurement, info_line
 from drivers.types import Array
 
 _NO_OBJECT = 1
+_TOO_NEAR = 4  # table 4 of section 8.1
+_LOWEST_RANGE = 6  # millimetres that cannot be taken for an error code
 _MAX_VALUE = (1 << 18) - 1
 _SATURATED_2 = (1 << 12) - 1
 _MAX_STRING = 16
@@ -101,8 +103,8 @@ def to_values(ranges: Array, error_codes: NDArray[np.uint8]) -> NDArray[np.uint3
     """(N,) metres with NaN for nothing, and (N,) codes, as the numbers on the wire: millimetres, or codes."""
     missing = ~np.isfinite(ranges)
     millimetres = np.clip(np.rint(np.where(missing, 0.0, ranges) * 1000), 0, _MAX_VALUE).astype(np.uint32)
-    codes = np.where(missing & (error_codes == 0), _NO_OBJECT, error_codes).astype(np.uint32)
-    return np.where(codes > 0, codes, millimetres)
+    unnamed = np.where(missing, _NO_OBJECT, np.where(millimetres < _LOWEST_RANGE, _TOO_NEAR, millimetres))
+    return np.where(error_codes > 0, error_codes, unnamed).astype(np.uint32)
 
 
 def cluster(values: NDArray[np.uint32], measurement: Measurement, nearest_mm: int) -> NDArray[np.uint32]:

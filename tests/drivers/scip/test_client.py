@@ -149,6 +149,18 @@ def test_closing_the_lidar_ends_its_stream_and_the_laser(lidar: HokuyoLidar, ser
         lidar.scan()
 
 
+def test_a_fault_of_the_reading_thread_reaches_the_consumer(
+    lidar: HokuyoLidar, server: ScipServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object) -> None:
+        raise ZeroDivisionError("on purpose")
+
+    monkeypatch.setattr("drivers.scip.reading.separate_errors", broken)
+    with lidar.stream() as scans, pytest.raises(DeviceError, match="fault of this program: ZeroDivisionError"):
+        next(scans)
+    assert not server.laser_on
+
+
 def test_one_thing_at_a_time(lidar: HokuyoLidar) -> None:
     with lidar.stream(), pytest.raises(DeviceError, match="close the stream first"):
         lidar.scan()

@@ -73,7 +73,27 @@ def test_drift_is_followed_across_the_wrap_under_arrival_jitter(drift_ppm: float
         worst, stated = max(worst, error), max(stated, mapping.error(unwrapped))
         mapping.arrived(unwrapped, arrival)
     assert worst < 0.003
-    assert stated < 0.006
+    assert stated < 0.008
+
+
+@pytest.mark.parametrize("jitter", [0.0005, 0.003, 0.03])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_stated_error_holds_when_answers_are_late_one_way_only(jitter: float, seed: int) -> None:
+    rng = random.Random(seed)
+    sensor = Sensor(rng.uniform(-1e4, 1e4), rng.uniform(-190e-6, 190e-6))
+    now = start = sensor.offset + rng.uniform(0, 20_000)
+    asked = []
+    for _ in range(16):
+        back = 0.0004 + rng.uniform(0, jitter)
+        asked.append(TimeExchange(now, now + back, sensor.stamp(now + 0.0002)))
+        now += back
+    mapping = ClockMapping(asked)
+    for number in range(40 * 60):
+        taken = start + 0.5 + number / 40
+        arrival = taken + 0.025 + rng.uniform(0, jitter)
+        unwrapped = unwrap(sensor.stamp(taken), mapping.to_sensor(arrival))
+        assert abs(mapping.to_host(unwrapped) - taken) <= mapping.error(unwrapped)
+        mapping.arrived(unwrapped, arrival)
 
 
 def test_a_clock_that_jumps_between_time_requests_is_refused() -> None:

@@ -134,6 +134,12 @@ def test_a_scan_survives_encoding_and_decoding(ranges: list[float], data: st.Dat
             assert abs(number / 1000 - value) <= 0.000501
 
 
+def test_a_range_that_would_read_as_an_error_code_is_told_as_too_near() -> None:
+    ranges = np.array([0.0, 0.003, 0.0054, 0.006, np.nan, np.nan, 1.0])
+    codes = np.array([0, 0, 0, 0, 0, 3, 5], np.uint8)
+    assert to_values(ranges, codes).tolist() == [4, 4, 4, 6, 1, 3, 5]
+
+
 @given(st.lists(st.one_of(st.integers(1, 5), st.integers(23, 60_000)), min_size=1, max_size=60), st.integers(0, 12))
 def test_a_cluster_gives_its_nearest_valid_range(values: list[int], size: int) -> None:
     measurement = Measurement(0, len(values) - 1, cluster=size)
