@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
+from drivers.clock import Clock, clock_for_scale
 from drivers.errors import DeviceError, DeviceSilentError, DeviceUnreachableError
 from drivers.sim.world import Truth
 
@@ -81,6 +82,11 @@ class Bench:
             for index, urls in enumerate(ready["robots"])
         )
         return self
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that the bench keeps; whoever talks to its robots keeps the same."""
+        return clock_for_scale(self.time_scale)
 
     @property
     def pid(self) -> int:

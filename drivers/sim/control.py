@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import socket
@@ -163,8 +164,9 @@ class ControlServer:
                 self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
             def handle(self) -> None:
-                for line in self.rfile:
-                    self.wfile.write(json.dumps(outer.answer(line)).encode() + b"\n")
+                with contextlib.suppress(ConnectionError):
+                    for line in self.rfile:
+                        self.wfile.write(json.dumps(outer.answer(line)).encode() + b"\n")
 
         class Server(socketserver.ThreadingTCPServer):
             allow_reuse_address = True
@@ -182,7 +184,12 @@ class ControlServer:
         """The reply to one request."""
         try:
             request = json.loads(line)
-            verbs = self._verbs[request.get("robot", 0)]
+            if not isinstance(request, dict):
+                raise ValueError('a request is an object: {"robot": 0, "do": VERB, "with": {...}}')
+            index = request.get("robot", 0)
+            if not (isinstance(index, int) and 0 <= index < len(self._verbs)):
+                raise ValueError(f"there is no robot {index!r}; they count from 0 to {len(self._verbs) - 1}")
+            verbs = self._verbs[index]
             verb = request["do"]
             if verb not in verbs:
                 raise ValueError(f"unknown verb {verb!r}; there are: {', '.join(verbs)}")
@@ -190,9 +197,7 @@ class ControlServer:
         except ValidationError as exc:
             told = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in exc.errors())
             return {"error": told}
-        except IndexError:
-            return {"error": f"there is no robot {request.get('robot')}; they count from 0 to {len(self._verbs) - 1}"}
-        except (ValueError, KeyError, TypeError, AttributeError, OSError) as exc:
+        except (ValueError, KeyError, TypeError, OSError) as exc:
             return {"error": f"{type(exc).__name__}: {exc}"}
 
     def close(self) -> None:

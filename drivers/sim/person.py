@@ -27,6 +27,8 @@ class Person:
     def __post_init__(self) -> None:
         if not self.path:
             raise ValueError("a person needs at least one place")
+        if not all(math.isfinite(value) for place in self.path for value in place):
+            raise ValueError(f"a person's places are metres, not {list(self.path)}")
         if not 0.01 <= self.speed_m_s <= 5:
             raise ValueError(f"a walking speed of {self.speed_m_s} m/s is outside 0.01 .. 5 m/s")
 

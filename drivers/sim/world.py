@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from drivers.clock import Clock
 from drivers.rooms import Room
-from drivers.rooms.geometry import nearest_points
+from drivers.rooms.geometry import inside_polygon, nearest_points
 from drivers.sim.battery import CAPACITY_MAH, Battery
 from drivers.sim.beam_model import BeamModel, SimulatedLidar
 from drivers.sim.body import BodyReading
@@ -157,13 +157,22 @@ class World:
             return Truth(time, x, y, heading, velocity.linear, velocity.angular)
 
     def put_robot(self, x: float, y: float, heading: float) -> None:
-        """Carry the robot elsewhere; its wheels do not turn."""
+        """Carry the robot elsewhere; its wheels do not turn. Raises ValueError where it has no room to stand."""
         with self._lock:
             self.advance_to(self._clock.now())
+            if not math.isfinite(heading) or not self._fits(x, y):
+                raise ValueError(f"the robot cannot stand at ({x:g}, {y:g}), heading {heading:g}: something is there")
             self._robot.put(x, y, heading)
             self._robot.velocity = Twist(0.0, 0.0)
             self._history.clear()
             self._remember()
+
+    def _fits(self, x: float, y: float) -> bool:
+        """Whether the body can stand at (x, y), people apart."""
+        if not self.room.clearance(x, y) >= self._robot.model.radius_m:
+            return False
+        indoors = any(wall.closed and inside_polygon(x, y, wall.points) for wall in self.room.walls)
+        return indoors and not any(inside_polygon(x, y, item.points) for item in self.room.furniture)
 
     def set_person(self, name: str, person: Person | None) -> None:
         """Let a person come, or (None) be gone. A person of the same name is replaced."""

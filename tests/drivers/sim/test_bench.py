@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -118,6 +119,7 @@ def test_faults_of_both_wires_are_armed_and_cleared(robot: BenchRobot) -> None:
         (lambda robot: robot.set_lidar_faults(nonsense=1), "unknown LiDAR fault 'nonsense'"),
         (lambda robot: robot.set_battery(2.0), "outside 0 .. 1"),
         (lambda robot: robot.set_person("anna", []), "at least one place"),
+        (lambda robot: robot.put_robot(6.3, 0.5, 0.0), "cannot stand at (6.3, 0.5)"),
     ],
 )
 def test_wrong_request_is_refused_with_the_reason(
@@ -126,6 +128,23 @@ def test_wrong_request_is_refused_with_the_reason(
     with pytest.raises(BenchError) as caught:
         refused(robot)
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (b"{", "JSONDecodeError"),
+        (b"[]", "a request is an object"),
+        (b'{"do": "dance"}', "unknown verb 'dance'; there are: board,"),
+        (b'{"do": "truth", "robot": -1}', "there is no robot -1; they count from 0 to 1"),
+        (b'{"do": "put_robot", "with": {"x": 1}}', "y: Missing required argument"),
+    ],
+)
+def test_line_that_makes_no_sense_is_answered_with_an_error(bench: Bench, line: bytes, told: str) -> None:
+    host, _, port = bench.control_url.removeprefix("tcp://").rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection, connection.makefile("rb") as replies:
+        connection.sendall(line + b"\n")
+        assert told in json.loads(replies.readline())["error"]
 
 
 def test_unplugged_board_comes_back_on_a_new_terminal(bench: Bench) -> None:

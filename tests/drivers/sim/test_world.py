@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from drivers.clock import ManualClock
 from drivers.rooms import Room
@@ -217,6 +219,33 @@ def test_lidar_sees_the_person_s_legs() -> None:
     nearer = np.flatnonzero(seen < empty - 0.05)
     assert nearer.size > 20
     assert seen[nearer].min() == pytest.approx(2.0 - 0.13 - 0.07 - 0.45, abs=0.01)
+
+
+speed = st.floats(-0.5, 0.5)
+
+
+@given(st.lists(st.tuples(speed, speed), min_size=1, max_size=6), st.integers(0, 1000))
+@settings(max_examples=15, deadline=None)
+def test_body_never_enters_a_wall_and_wheels_keep_counting(legs: list[tuple[float, float]], seed: int) -> None:
+    clock = ManualClock(50.0)
+    robot = world(clock, seed=seed)
+    robot.put_robot(5.0, 2.0, 0.0)
+    radius = robot.body.radius_m
+    for left, right in legs:
+        before = robot.reading()
+        robot.set_wheel_speeds(left, right)
+        for _ in range(30):
+            clock.advance(0.1)
+            truth = robot.truth()
+            assert ROOM.clearance(truth.x, truth.y) > radius - 0.002
+        turned = (robot.reading().left_ticks - before.left_ticks) * robot.body.metres_per_tick
+        assert turned == pytest.approx(3.0 * left, abs=0.35)
+
+
+@pytest.mark.parametrize(("x", "y"), [(6.3, 0.5), (0.1, 3.0), (-2.0, 3.0), (math.nan, 1.0)])
+def test_robot_cannot_be_put_into_things(x: float, y: float) -> None:
+    with pytest.raises(ValueError, match="cannot stand at"):
+        world(ManualClock(50.0)).put_robot(x, y, 0.0)
 
 
 def test_cliff_and_wheel_drop_show_on_command() -> None:
