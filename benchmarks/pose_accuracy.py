@@ -17,57 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from _rooms import EMPTY, FURNISHED, cast, inside
 
 from courses.localization import Match, cramer_rao_bound, locate
 
 ANGLES = np.radians(np.arange(-540, 541) * 0.25)
 GUESS_M, GUESS_DEG = 0.5, 20.0
 CLUTTER_SHARE = 0.15
-
-
-def walls(*corners: tuple[float, float]) -> np.ndarray:
-    """(S, 2, 2) segments of a closed outline."""
-    points = np.array(corners)
-    return np.stack((points, np.roll(points, -1, axis=0)), axis=1)
-
-
-EMPTY = walls((0, 0), (6, 0), (6, 8), (0, 8))
-FURNISHED = np.concatenate(
-    (
-        walls((0, 0), (6, 0), (6, 3), (6.4, 3), (6.4, 4.2), (6, 4.2), (6, 8), (2, 8), (2, 7.2), (0, 7.2)),
-        walls((4.6, 6.9), (5.6, 6.9), (5.6, 7.6), (4.6, 7.6)),
-        walls((0.2, 3.0), (0.8, 3.0), (0.8, 4.4), (0.2, 4.4)),
-    )
-)
-
-
-def cast(segments: np.ndarray, pose: np.ndarray, angles: np.ndarray) -> np.ndarray:
-    """Ranges (N,) by solving p + r u = a + s (b - a) for each pair: written apart from the code under test."""
-    ux, uy = np.cos(angles + pose[2])[:, None], np.sin(angles + pose[2])[:, None]
-    ax, ay = segments[:, 0, 0] - pose[0], segments[:, 0, 1] - pose[1]
-    ex, ey = (segments[:, 1] - segments[:, 0]).T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        cross = ux * ey - uy * ex
-        r = (ax * ey - ay * ex) / cross
-        s = (ax * uy - ay * ux) / cross
-    r[~((r > 0) & (s >= 0) & (s <= 1))] = np.inf
-    return r.min(axis=1)
-
-
-def inside(segments: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A random pose with 0.35 m of room around it, not inside furniture."""
-    low, high = segments.min(axis=(0, 1)), segments.max(axis=(0, 1))
-    while True:
-        pose = np.array([*rng.uniform(low, high), rng.uniform(-math.pi, math.pi)])
-        turn = np.linspace(0, 2 * math.pi, 72, endpoint=False)
-        ranges = cast(segments, pose, turn)
-        # Every ray meets an odd number of walls from inside the outline and outside the furniture.
-        up = segments[:, :, 1] > pose[1]
-        crossing = up[:, 0] != up[:, 1]
-        a, b = segments[crossing, 0], segments[crossing, 1]
-        x = a[:, 0] + (pose[1] - a[:, 1]) / (b[:, 1] - a[:, 1]) * (b[:, 0] - a[:, 0])
-        if (x > pose[0]).sum() % 2 == 1 and ranges.min() > 0.35:
-            return pose
 
 
 def clutter(ranges: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pose_accuracy import cast, inside, walls
+from _rooms import CORRIDOR, OFFICE, cast, inside
 
 from courses.localization import match_scans
 
@@ -78,24 +78,6 @@ def recorded_pairs(path: Path) -> list[Pair]:
         Pair(angles, ranges[k], ranges[k + 1], between(raw[k], raw[k + 1]), between(poses[k], poses[k + 1]))
         for k in range(len(ranges) - 1)
     ]
-
-
-OFFICE = np.concatenate(
-    [
-        walls((0, 0), (14, 0), (14, 10), (0, 10)),
-        np.array([((5, 0), (5, 3)), ((5, 4), (5, 10)), ((5, 6), (8, 6)), ((9, 6), (14, 6)), ((9.5, 0), (9.5, 2))]),
-        *[walls((x, y), (x + w, y), (x + w, y + h), (x, y + h)) for x, y, w, h in
-          ((0.4, 0.4, 1.6, 0.8), (2.6, 8.6, 1.6, 0.8), (0.5, 4.5, 0.8, 1.6), (6, 0.3, 1.2, 0.6), (12.2, 4.4, 1.4, 0.7),
-           (11, 8.8, 1.6, 0.8), (6.1, 7.5, 0.5, 0.5), (10.5, 1.5, 0.4, 0.4))],
-    ]
-)  # fmt: skip
-CORRIDOR = np.concatenate(
-    [
-        walls((0, 0), (24, 0), (24, 2), (0, 2)),
-        *[np.array([((x, y), (x, y + d)), ((x, y + d), (x + 0.9, y + d)), ((x + 0.9, y + d), (x + 0.9, y))])
-          for x, y, d in ((3, 2, -0.12), (7.5, 0, 0.12), (11, 2, -0.12), (15, 0, 0.12), (19, 2, -0.12))],
-    ]
-)  # fmt: skip
 
 
 def simulated_pairs(segments: np.ndarray, field_of_view_deg: float, beams: int, count: int, seed: int) -> list[Pair]:

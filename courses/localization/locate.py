@@ -11,7 +11,7 @@ from courses.localization.likelihood import refine
 from courses.localization.match import Match, SearchWindow, as_pose, guess_triple
 from courses.localization.range_model import predict
 from courses.localization.room_map import RoomMap, prepared
-from courses.localization.search import BEAMS, apart, correlate, field_score, slide, thinned
+from courses.localization.search import BEAMS, apart, correlate, distinct, field_score, slide, thinned
 from drivers.types import Array, Pose
 
 MIN_BEAMS = 20
@@ -100,11 +100,7 @@ def _candidates(walls: RoomMap, ranges: Array, angles: Array, window: SearchWind
         return poses
     poses = slide(walls, points, poses, window)
     scores = field_score(walls.grid, points, poses, EXPLAINED_M)
-    kept: list[Array] = []
-    for index in np.argsort(scores)[::-1]:
-        if all(apart(poses[index], other, DISTINCT_M, DISTINCT_RAD) for other in kept):
-            kept.append(poses[index])
-    return np.array(kept[:3])
+    return np.array(distinct(poses[np.argsort(scores)[::-1]], DISTINCT_M, DISTINCT_RAD)[:3])
 
 
 def _explained(walls: RoomMap, pose: Array, ranges: Array, angles: Array) -> float:

@@ -10,6 +10,8 @@ import numpy as np
 
 from drivers.types import Array, Pose, wrap_angle
 
+STRAY_COST = 0.1
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Match:
@@ -97,6 +99,12 @@ class SearchWindow:
         difference = pose - self.guess
         difference[..., 2] = np.remainder(difference[..., 2] + math.pi, 2 * math.pi) - math.pi
         return difference
+
+    def cost(self, poses: Array) -> Array:
+        """(...) what a score in [0, 1] must gain to be preferred to the guess itself, by distance from it: of poses
+        that explain a scan alike, as along a corridor, the one nearest to the guess is taken."""
+        cost: Array = STRAY_COST * np.square(self.offset(poses) / self.half_widths).sum(axis=-1)
+        return cost
 
     def left_by(self, pose: Array) -> bool:
         """Whether a pose has run out of the window by more than a quarter of it."""

@@ -15,7 +15,16 @@ from scipy.spatial import cKDTree
 
 from courses.localization.match import Match, SearchWindow, as_pose, guess_triple
 from courses.localization.room_map import DistanceGrid
-from courses.localization.search import BEAMS, apart, correlate, field_score, slide, thinned
+from courses.localization.search import (
+    BEAMS,
+    apart,
+    best_along_weakest,
+    correlate,
+    distinct,
+    line_score,
+    slide,
+    thinned,
+)
 from drivers.types import Array, Pose
 
 MIN_POINTS = 10
@@ -27,11 +36,17 @@ MAX_CELLS = 400_000
 STAMP_CELLS = 4
 MIN_SCALE_M = 0.005
 REACH_M = 0.4
-HYPOTHESES = 4
-DISTINCT_M = 0.15
+HYPOTHESES = 3
+DISTINCT_M = 0.07
 DISTINCT_RAD = math.radians(5.0)
-SCORE_M = 0.1
-STRAY_COST = 0.02
+SCORE_M = 0.05
+MAX_FITS = 3
+FIRST_ITERATIONS = 4
+ITERATIONS = 20
+CONVERGED = 3e-4
+NEUTRAL = 0.7
+VIEW_RAD = math.radians(1.5)
+WORTH_FITTING = 0.85
 AMBIGUOUS_RATIO = 0.95
 MIN_INLIER_RATIO = 0.3
 TUKEY = 4.685
@@ -43,7 +58,9 @@ class _Outline:
     and which neighbours in order belong to one surface (N - 1,)."""
 
     points: Array
+    bearings: Array
     normals: Array
+    anchors: Array
     smooth: NDArray[np.bool_]
     linked: NDArray[np.bool_]
     tree: cKDTree
@@ -73,7 +90,15 @@ def _outline(points: Array) -> _Outline:
     xy = (spread[..., 0] * spread[..., 1]).sum(axis=1)
     along = 0.5 * np.arctan2(2 * xy, xx - yy)
     normals = np.column_stack((-np.sin(along), np.cos(along)))
-    return _Outline(ordered, normals, number >= 3, linked, cKDTree(ordered))
+    return _Outline(
+        ordered,
+        bearing,
+        normals,
+        centre,
+        number >= 3,
+        linked,
+        cKDTree(ordered, balanced_tree=False, compact_nodes=False),
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,7 +133,7 @@ def _stamped(outline: _Outline) -> _StampedLines:
     nearest = np.full(rows * columns, len(outline.points), dtype=np.intp)
     nearest[index] = np.tile(owner, len(ring))
     normal = np.concatenate((np.where(outline.smooth[:, None], outline.normals, 0.0), np.zeros((1, 2))))
-    offset = np.append((normal[:-1] * outline.points).sum(axis=1), 0.0)
+    offset = np.append((normal[:-1] * outline.anchors).sum(axis=1), 0.0)
     return _StampedLines(DistanceGrid(origin, cell, rows, columns, distance, nearest), normal, offset)
 
 
@@ -135,24 +160,29 @@ def match_scans(
     sample = thinned(source.points, BEAMS)
     candidates = correlate(lines.grid, sample, window, HYPOTHESES)
     candidates = slide(lines, sample, np.concatenate((window.guess[None], candidates)), window)
-    scores = field_score(lines.grid, source.points, candidates, SCORE_M)
-    # Of poses that explain the scan alike, as along a corridor, the one nearest to the guess is taken.
-    strayed = np.square(window.offset(candidates) / window.half_widths).sum(axis=1)
-    order = np.argsort(STRAY_COST * strayed - scores)
-    fit = _closest_points(target, source, candidates[order[0]], window)
-    score = float(field_score(lines.grid, source.points, fit.pose[None], SCORE_M)[0])
-    runner_up, runner_up_score = None, 0.0
-    for index in order[1:]:
-        if apart(candidates[index], fit.pose, DISTINCT_M, DISTINCT_RAD):
-            runner_up = as_pose(candidates[index], np.zeros((3, 3)), "reference")
-            runner_up_score = float(scores[index])
-            break
+    scores = line_score(lines, source.points, candidates, SCORE_M)
+    order = np.argsort(window.cost(candidates) - scores)
+    worthy = candidates[order[scores[order] >= WORTH_FITTING * scores[order[0]]]]
+    profiled = thinned(source.points, 2 * BEAMS)
+    seeds = []
+    for candidate in distinct(worthy, DISTINCT_M, DISTINCT_RAD)[:MAX_FITS]:
+        seeds += [candidate, best_along_weakest(lines, profiled, candidate, window, SCORE_M)]
+    seeds = distinct(np.array(seeds), DISTINCT_M, DISTINCT_RAD)[:MAX_FITS]
+    if len(seeds) > 1:
+        seeds.append(window.guess)
+    iterations = FIRST_ITERATIONS if len(seeds) > 1 else ITERATIONS
+    fits = [_closest_points(target, source, seed, window, iterations) for seed in seeds]
+    fits.sort(key=lambda fit: float(window.cost(fit.pose)) - fit.score)
+    fit = _closest_points(target, source, fits[0].pose, window, ITERATIONS) if len(fits) > 1 else fits[0]
+    others = [other for other in fits[1:] if apart(other.pose, fit.pose, DISTINCT_M, DISTINCT_RAD)]
+    runner_up = as_pose(others[0].pose, others[0].covariance, "reference") if others else None
+    runner_up_score = others[0].score if others else 0.0
     return Match(
         pose=as_pose(fit.pose, fit.covariance, "reference"),
         inlier_ratio=fit.inlier_ratio,
         residual_m=fit.residual_m,
-        score=score,
-        ambiguous=runner_up_score > AMBIGUOUS_RATIO * score
+        score=fit.score,
+        ambiguous=runner_up_score > AMBIGUOUS_RATIO * fit.score
         or fit.inlier_ratio < MIN_INLIER_RATIO
         or window.left_by(fit.pose),
         degenerate=window.undetermined(fit.covariance),
@@ -168,59 +198,98 @@ class _Fit:
     covariance: Array
     inlier_ratio: float
     residual_m: float
+    score: float
     bias_sensitivity: Array
 
 
-def _closest_points(target: _Outline, source: _Outline, pose: Array, window: SearchWindow) -> _Fit:
+def _closest_points(target: _Outline, source: _Outline, pose: Array, window: SearchWindow, iterations: int) -> _Fit:
     prior = window.information
-    for _ in range(20):
-        error, jacobian, bias = _residuals(target, source, pose)
+    for _ in range(iterations):
+        pairs = _paired(target, source, pose)
+        error, jacobian = pairs.errors(pose), pairs.jacobian()
         scale = max(MIN_SCALE_M, 1.4826 * float(np.median(np.abs(error)))) if len(error) else REACH_M
         weight = np.square(np.maximum(0.0, 1 - np.square(error / (TUKEY * scale))))
         weighted = jacobian * (weight / scale**2)[:, None]
         information = weighted.T @ jacobian + prior
         step = np.linalg.solve(information, -prior @ window.offset(pose) - weighted.T @ error)
         pose = pose + step
-        if np.abs(step).max() < 1e-4:
+        if np.abs(step).max() < CONVERGED:
             break
-    influence = jacobian * (weight * error / scale**2)[:, None]
+    # A line is fitted to NEIGHBOURS points on either side and serves as many residuals, so these err together.
+    influence = weighted * error[:, None]
     inverse = np.linalg.inv(information)
-    # Both ways use each point twice, and neighbouring normals share points: fewer independent beams than residuals.
-    covariance = inverse @ (2 * influence.T @ influence + prior) @ inverse
+    covariance = inverse @ ((2 * NEIGHBOURS + 1) * influence.T @ influence + prior) @ inverse
     explained = weight > 0.1
     return _Fit(
         pose=pose,
         covariance=covariance,
         inlier_ratio=float(explained.sum() / (len(target.points) + len(source.points))),
         residual_m=math.sqrt(float(np.square(error[explained]).mean())) if explained.any() else math.inf,
-        bias_sensitivity=-inverse @ (weighted.T @ bias),
+        score=_agreement(target, source, pose),
+        bias_sensitivity=-inverse @ (weighted.T @ pairs.bias()),
     )
 
 
-def _residuals(target: _Outline, source: _Outline, pose: Array) -> tuple[Array, Array, Array]:
-    """Distances of each scan's points from the other's lines (M,), their derivatives by pose (M, 3) and by a bias
-    common to all ranges (M,)."""
+def _agreement(target: _Outline, source: _Outline, pose: Array) -> float:
+    """How well each scan's points lie on the other's lines, 0 to 1; NEUTRAL for one that the other could not see."""
     c, s = math.cos(pose[2]), math.sin(pose[2])
     turn = np.array(((c, -s), (s, c)))
-    arm = source.points @ turn.T
-    found, nearest = _nearest(target, arm + pose[:2])
-    normal, arm, seen = target.normals[nearest], arm[found], target.points[nearest]
-    forth = ((arm + pose[:2] - seen) * normal).sum(axis=1)
-    forth_jacobian = np.column_stack((normal, normal[:, 1] * arm[:, 0] - normal[:, 0] * arm[:, 1]))
-    forth_bias = ((_unit(arm) - _unit(seen)) * normal).sum(axis=1)
+    total = 0.0
+    for outline, points in ((target, source.points @ turn.T + pose[:2]), (source, (target.points - pose[:2]) @ turn)):
+        bearing = np.arctan2(points[:, 1], points[:, 0])
+        after = np.clip(np.searchsorted(outline.bearings, bearing), 1, len(outline.bearings) - 1)
+        nearer = after - (bearing - outline.bearings[after - 1] < outline.bearings[after] - bearing)
+        off_beam = np.abs(bearing - outline.bearings[nearer]) > VIEW_RAD
+        behind = np.hypot(points[:, 0], points[:, 1]) > np.hypot(*outline.points[nearer].T) - SCORE_M
+        likelihood = np.where(off_beam | behind, NEUTRAL, 0.0)
+        found, nearest = _nearest(outline, points)
+        error = ((points[found] - outline.anchors[nearest]) * outline.normals[nearest]).sum(axis=1)
+        likelihood[found] = np.maximum(likelihood[found], np.exp(-0.5 * np.square(error / SCORE_M)))
+        total += float(likelihood.sum())
+    return total / (len(target.points) + len(source.points))
 
-    back = (target.points - pose[:2]) @ turn
-    found, nearest = _nearest(source, back)
-    # Turned into the reference's frame, where n.(R p + t - q) is the residual.
-    normal, arm, seen = source.normals[nearest] @ turn.T, source.points[nearest] @ turn.T, target.points[found]
-    back_error = ((arm + pose[:2] - seen) * normal).sum(axis=1)
-    lever = seen - pose[:2]
-    back_jacobian = np.column_stack((normal, normal[:, 1] * lever[:, 0] - normal[:, 0] * lever[:, 1]))
-    back_bias = ((_unit(arm) - _unit(seen)) * normal).sum(axis=1)
-    return (
-        np.concatenate((forth, back_error)),
-        np.concatenate((forth_jacobian, back_jacobian)),
-        np.concatenate((forth_bias, back_bias)),
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pairs:
+    """Points of one scan with the lines of the other, both ways, in the reference's frame turned about the scan.
+
+    For each residual n.(arm + t - seen): `normal` n, `arm` a place of the scan turned but not shifted, `seen` one of
+    the reference, `lever` whichever of the two keeps to the line's normal when the scan turns; all (M, 2).
+    """
+
+    normal: Array
+    arm: Array
+    seen: Array
+    lever: Array
+
+    def errors(self, pose: Array) -> Array:
+        """(M,) distances from the lines."""
+        distances: Array = ((self.arm + pose[:2] - self.seen) * self.normal).sum(axis=1)
+        return distances
+
+    def jacobian(self) -> Array:
+        """(M, 3) derivatives of the errors by pose."""
+        turning = self.normal[:, 1] * self.lever[:, 0] - self.normal[:, 0] * self.lever[:, 1]
+        return np.column_stack((self.normal, turning))
+
+    def bias(self) -> Array:
+        """(M,) derivatives of the errors by a bias common to all ranges of both scans."""
+        derivatives: Array = ((_unit(self.arm) - _unit(self.seen)) * self.normal).sum(axis=1)
+        return derivatives
+
+
+def _paired(target: _Outline, source: _Outline, pose: Array) -> _Pairs:
+    c, s = math.cos(pose[2]), math.sin(pose[2])
+    turn = np.array(((c, -s), (s, c)))
+    arms = source.points @ turn.T
+    forth, on_target = _nearest(target, arms + pose[:2])
+    back, on_source = _nearest(source, (target.points - pose[:2]) @ turn)
+    arm, seen = arms[forth], target.points[back]
+    return _Pairs(
+        normal=np.concatenate((target.normals[on_target], source.normals[on_source] @ turn.T)),
+        arm=np.concatenate((arm, source.anchors[on_source] @ turn.T)),
+        seen=np.concatenate((target.anchors[on_target], seen)),
+        lever=np.concatenate((arm, seen - pose[:2])),
     )
 
 

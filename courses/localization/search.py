@@ -20,6 +20,8 @@ STEP_RAD = math.radians(3.0)
 KERNEL_M = 0.12
 BEAMS = 90
 LEAST_SHARE = 0.02
+PROFILE_STEP_M = 0.025
+PROFILE_STEPS = 14
 SEPARATION_M = 0.3
 SEPARATION_RAD = math.radians(9.0)
 SLIDE_SCALES_M = (0.4, 0.4, 0.3, 0.3, 0.2, 0.15, 0.1, 0.1)
@@ -119,7 +121,49 @@ def field_score(grid: DistanceGrid, points: Array, poses: Array, scale_m: float)
     return score
 
 
+def line_score(lines: NearestLines, points: Array, poses: Array, scale_m: float) -> Array:
+    """(K,) mean likelihood of the distances of points (B, 2) from the lines nearest to them at each pose, 0 to 1."""
+    seen = turned(poses, points)
+    cells = lines.grid.cells(seen)
+    owner = lines.grid.nearest[cells]
+    error = (lines.normal[owner] * seen).sum(axis=-1) - lines.offset[owner]
+    likelihood = np.exp(-0.5 * np.square(error / scale_m)) * np.isfinite(lines.grid.distance[cells])
+    score: Array = likelihood.mean(axis=1)
+    return score
+
+
+def best_along_weakest(lines: NearestLines, points: Array, pose: Array, window: SearchWindow, scale_m: float) -> Array:
+    """The pose (3,) of best `line_score` among those shifted along the direction that the lines determine least.
+
+    In a corridor nearest-line steps stall some centimetres off: a doorway is too little to pull, but enough to see.
+    """
+    half = window.half_widths
+    seen = turned(pose[None], points)[0]
+    cells = lines.grid.cells(seen)
+    owner = lines.grid.nearest[cells]
+    normal = lines.normal[owner]
+    error = (normal * seen).sum(axis=-1) - lines.offset[owner]
+    arm = seen - pose[:2]
+    jacobian = np.column_stack((normal, normal[:, 1] * arm[:, 0] - normal[:, 0] * arm[:, 1])) * half
+    jacobian *= np.exp(-0.5 * np.square(error / scale_m))[:, None]
+    weakest = np.linalg.eigh(jacobian.T @ jacobian)[1][:, 0] * half
+    per_step = PROFILE_STEP_M / max(math.hypot(weakest[0], weakest[1]), 1e-9)
+    steps = np.arange(-PROFILE_STEPS, PROFILE_STEPS + 1)
+    poses = pose + (steps * per_step)[:, None] * weakest
+    best: Array = poses[(line_score(lines, points, poses, scale_m) - window.cost(poses)).argmax()]
+    return best
+
+
 def apart(one: Array, other: Array, metres: float, radians: float) -> bool:
     """Whether two poses (3,) differ by more than a distance or by more than an angle."""
     turn = abs(math.remainder(float(one[2] - other[2]), 2 * math.pi))
     return turn > radians or math.hypot(*(one[:2] - other[:2])) > metres
+
+
+def distinct(poses: Array, metres: float, radians: float) -> list[Array]:
+    """The poses (K, 3) in their order, without those close to an earlier one."""
+    kept: list[Array] = []
+    for pose in poses:
+        if all(apart(pose, other, metres, radians) for other in kept):
+            kept.append(pose)
+    return kept
