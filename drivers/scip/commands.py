@@ -1,7 +1,7 @@
 """SCIP 2's commands: how a measurement is asked for, what each status means, what VV, PP, II and %ST answer.
 
-Sources: Hokuyo C-42-03320B (SCIP 2.0), sections 8 and 9; Hokuyo C-42-04076 (UST series), for %ST and the status codes
-that begin with 0 and a letter, where the Ethernet models differ from the older document.
+Sources: Hokuyo C-42-03320B (SCIP 2.0), sections 8 and 9. For what it lacks (%ST, the letter statuses where the Ethernet
+models differ) the tables of the independent client hokuyolx 0.9.0, which names Hokuyo's UTM-30LX-EW and UST documents.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ class SensorStatus:
     status: str
 
 
-# What %ST answers (C-42-04076): the last digit is the state, a leading 1 a fall from it into instability.
+# What %ST answers (as hokuyolx has it): the last digit is the state, a leading 1 a fall from it into instability.
 SENSOR_STATES: Mapping[str, str] = MappingProxyType(
     {
         "000": "standby",

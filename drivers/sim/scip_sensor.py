@@ -1,6 +1,6 @@
 """A simulated Hokuyo sensor without its sockets: its clock, its scans, and what it answers to each command.
 
-Source: Hokuyo C-42-03320B (SCIP 2.0), sections 8 and 9; the state codes of %ST are those of C-42-04076.
+Source: Hokuyo C-42-03320B (SCIP 2.0), sections 8 and 9; the states of %ST as hokuyolx knows them.
 """
 
 from __future__ import annotations
