@@ -299,7 +299,8 @@ class GuardCore:
 
     def _write(self, verdict: Verdict, now: float) -> Decision:
         if verdict.applied == REST:
-            self._waking_since = None
+            if verdict.reason is not None:
+                self._waking_since = None
             return Decision(Act.REST, REST)
         if self.board is None or self.board.mode in (BaseMode.SAFE, BaseMode.FULL):
             self._waking_since = None

@@ -16,6 +16,7 @@ from drivers.types import Array, Pose, StopReason, Twist
 REST = Twist(0.0, 0.0)
 # Slower than this is not worth a wheel's turn: the base stands instead of creeping up to an obstacle for ever.
 CREEP_M_S = 0.015
+_NO_SPEED = 1e-3
 # A scan mapped further into the future than this was mapped wrongly.
 FUTURE_S = 0.02
 _WAY_SAMPLES = 24
@@ -48,8 +49,11 @@ def scaled(twist: Twist, factor: float) -> Twist:
 
 
 def clamp(twist: Twist, limits: Limits) -> Twist:
-    """The same arc inside the speed limits."""
-    return scaled(twist, min(1.0, _ratio(limits.linear_m_s, twist.linear), _ratio(limits.angular_rad_s, twist.angular)))
+    """The same arc inside the speed limits; what is too slow for any motor becomes rest."""
+    linear = twist.linear if abs(twist.linear) >= _NO_SPEED else 0.0
+    angular = twist.angular if abs(twist.angular) >= _NO_SPEED else 0.0
+    factor = min(1.0, _ratio(limits.linear_m_s, linear), _ratio(limits.angular_rad_s, angular))
+    return scaled(Twist(linear, angular), factor)
 
 
 def ramp(target: Twist, present: Twist, seconds: float, limits: Limits) -> Twist:
@@ -112,9 +116,7 @@ def judge(
         seconds = _seconds_inside(wanted, located, zone, pace.horizon_s)
         factor = pace.factor(seconds, 0.0)
         verdict = _slower(verdict, wanted, factor, StopReason.LIDAR_BLIND, "the dock zone ends behind the base")
-    if verdict.reason is not None and _rim_speed(verdict.applied, surroundings.rays.extent) < CREEP_M_S:
-        return Verdict(REST, verdict.reason, verdict.detail)
-    return verdict
+    return _told_why(verdict, surroundings.rays.extent)
 
 
 def lidar_refusal(now: float, surroundings: Surroundings | None, settings: GuardSettings) -> Verdict | None:
@@ -163,6 +165,15 @@ class _Pace:
         if self.present > steady:
             steady = min(steady, math.sqrt(max(0.0, 2 * k * (free - delay * self.present))))
         return min(1.0, steady)
+
+
+def _told_why(verdict: Verdict, extent: float) -> Verdict:
+    """A verdict that slows down, as rest when it is hardly motion, otherwise as allowed with an explanation."""
+    if verdict.reason is None:
+        return verdict
+    if _rim_speed(verdict.applied, extent) < CREEP_M_S:
+        return Verdict(REST, verdict.reason, verdict.detail)
+    return Verdict(verdict.applied, None, f"slowed down ({verdict.reason}): {verdict.detail}")
 
 
 def _ratio(limit: float, value: float) -> float:

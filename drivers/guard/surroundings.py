@@ -47,7 +47,7 @@ class Rays:
             blind = np.arange(last + self.pitch, first + 2 * math.pi, _BLIND_STEP_RAD)
         self.blind = self._ladder(blind, fine).reshape(-1, 2)
         self.blind = self.blind[self._free_of_base(self.blind)]
-        self.coarse_beams = np.arange(0, len(angles), _COARSE_BEAMS)
+        self.coarse_beams = np.arange(_COARSE_BEAMS // 2, len(angles), _COARSE_BEAMS)
         ladder = self._ladder(angles[self.coarse_beams], coarse)  # (B, L, 2)
         keep = self._free_of_base(ladder.reshape(-1, 2))
         self.coarse = ladder.reshape(-1, 2)[keep]
@@ -84,7 +84,8 @@ class Surroundings:
         self.rays = rays
         self.time = scan.time
         valid = (scan.error_codes == 0) & np.isfinite(scan.ranges) & (scan.ranges > 0)
-        self._valid = valid
+        # Every so many beams stand for their neighbours as well, so that no regular pattern of losses is missed.
+        self._valid = np.convolve(np.pad(valid, 1, mode="edge"), np.full(_COARSE_BEAMS, 1 / _COARSE_BEAMS), "valid")
         self.valid_ratio = float(valid.mean()) if len(valid) else 0.0
         near = valid & (scan.ranges <= rays.reach_m)
         bearing = scan.angles[near] + rays.mount.heading
