@@ -2,8 +2,8 @@
 
     python benchmarks/odometry.py [--quick]
 
-The first table drives the 7.7 m course without slip and compares where each way of integrating ends. The second lets
-robots with wrong wheels drive a 2 m square both ways and compares the end error after UMBmark (Borenstein and Feng 1996)
+The first table drives 7.7 m without slip and compares where each way of integrating ends. The second lets robots with
+wrong wheels drive a 2 m square both ways and compares the end error after UMBmark (Borenstein and Feng 1996)
 and after `courses.calibrate` on the same runs.
 """
 
