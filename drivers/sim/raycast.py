@@ -48,9 +48,8 @@ class Cast:
 class RayCaster:
     """Beams at `angles` (N,), ascending and evenly spaced radians in the sensor's frame, less than a whole turn.
 
-    Each segment or circle is met only by the beams between the bearings of its ends; in between, the range of a line
-    is its distance over the cosine to its normal. So a cast costs about one pass over the beams in view of each
-    thing, whatever the room's size. `beam_times` (N,) seconds from the scan's time stamp at which each beam is fired.
+    Each segment is met only by the beams between the bearings of its ends; in between, one over the range is the cosine
+    to the segment's normal over its distance, for all segments and beams one product of matrices. `beam_times` (N,) seconds from the scan's time stamp at which each beam is fired.
     """
 
     def __init__(self, segments: Array, angles: Array, beam_times: Array | None = None) -> None:
@@ -59,8 +58,6 @@ class RayCaster:
         self._times = np.zeros(len(angles)) if beam_times is None else np.asarray(beam_times, dtype=np.float64)
         self._step = float(angles[1] - angles[0])
         self._directions = np.stack((np.cos(self._angles), np.sin(self._angles)))
-        self._scratch = np.empty(len(angles))
-        self._closer = np.empty(len(angles), dtype=bool)
 
     def cast(
         self, x: float, y: float, heading: float, motion: SensorMotion = _AT_REST, circles: tuple[Circle, ...] = ()
@@ -70,10 +67,6 @@ class RayCaster:
         `motion` is taken as constant during the scan, its direction as that at the time stamp (within 22 ms an
         arc's bend stays below 0.2 mm at 0.4 m/s and 2 rad/s).
         """
-        count = len(self._angles)
-        ranges = np.full(count, np.inf)
-        hits = np.full(count, NOTHING, dtype=np.int16)
-        incidence = np.zeros(count)
         cos, sin = math.cos(heading), math.sin(heading)
         into_sensor = np.array([[cos, -sin], [sin, cos]])
         segments = (self._segments - (x, y)) @ into_sensor
@@ -81,43 +74,42 @@ class RayCaster:
         if motion.turning:
             turned = self._angles + motion.turning * self._times
             directions = np.stack((np.cos(turned), np.sin(turned)))
-        self._cast_segments(segments, directions, motion, ranges, hits)
-        met = hits >= 0
-        distances = np.abs((_normals(segments) * segments[:, 0]).sum(axis=1))
-        incidence[met] = np.minimum(distances[hits[met]] / np.maximum(ranges[met], 1e-9), 1.0)
+        normals = _normals(segments)
+        distances = (normals * segments[:, 0]).sum(axis=1)
+        # A sensor that stands on a segment's own line sees it edge-on: no beam meets it.
+        distances[np.abs(distances) < 1e-9] = np.inf
+        nearness, hits = self._nearest(segments, normals, distances, directions, motion)
+        with np.errstate(divide="ignore"):
+            ranges = 1.0 / nearness
+        # Index -1, nothing, takes the last entry.
+        incidence = np.minimum(np.append(np.abs(distances), 0.0)[hits] * nearness, 1.0)
         cast = Cast(ranges, hits, incidence)
         for circle in circles:
             ahead, left = np.array([circle.x - x, circle.y - y]) @ into_sensor
             self._cast_circle(Circle(float(ahead), float(left), circle.radius), directions, motion, cast)
         return cast
 
-    def _cast_segments(
-        self, segments: Array, directions: Array, motion: SensorMotion, ranges: Array, hits: NDArray[np.int16]
-    ) -> None:
-        normals = _normals(segments)
-        distances = (normals * segments[:, 0]).sum(axis=1)
-        # Turn normals towards the sensor's far side, so that distances are positive.
-        normals[distances < 0] *= -1.0
-        distances = np.abs(distances)
-        firsts, lasts = self._windows(segments, motion)
-        toward = normals @ directions
-        drift = normals @ (motion.ahead, motion.left)
+    def _nearest(
+        self, segments: Array, normals: Array, distances: Array, directions: Array, motion: SensorMotion
+    ) -> tuple[Array, NDArray[np.int16]]:
+        """(N,) one over the range to the nearest segment that a beam meets, 0 for none, and (N,) which one it is."""
+        count = len(self._angles)
+        best = np.zeros(count)
+        hits = np.full(count, NOTHING, dtype=np.int16)
+        numbers = np.arange(len(segments), dtype=np.int16)
+        # One over the range along each beam from the place at the time stamp; negative behind the sensor.
+        nearness = (normals / distances[:, None]) @ directions
+        # How much nearer, by the second, a segment's line comes: a share of its distance.
+        closing = ((normals @ (motion.ahead, motion.left)) / distances).tolist()
         moving = bool(motion.ahead or motion.left)
-        for index in np.flatnonzero(distances > 1e-9):
-            for first, last in self._pieces(firsts[index], lasts[index]):
-                beams = slice(first, last)
-                reached = self._scratch[: last - first]
-                if moving:
-                    np.multiply(self._times[beams], -drift[index], out=reached)
-                    reached += distances[index]
-                    np.divide(reached, toward[index, beams], out=reached)
-                else:
-                    np.divide(distances[index], toward[index, beams], out=reached)
-                closer = np.less(reached, ranges[beams], out=self._closer[: last - first])
-                # Beams of the window's rim that fire past the end of an edge-on line look backwards.
-                closer &= reached > 0
-                np.copyto(ranges[beams], reached, where=closer)
-                np.copyto(hits[beams], np.int16(index), where=closer)
+        for index, first, last in self._pieces(*self._windows(segments, motion)):
+            here, found = best[first:last], nearness[index, first:last]
+            if moving:
+                found = found / (1.0 - closing[index] * self._times[first:last])
+            closer = found > here
+            np.copyto(here, found, where=closer)
+            np.copyto(hits[first:last], numbers[index : index + 1], where=closer)
+        return best, hits
 
     def _windows(self, segments: Array, motion: SensorMotion) -> tuple[Array, Array]:
         """(S,) bearings, as fractional beam numbers, of the first and last beam that meet each segment."""
@@ -135,17 +127,16 @@ class RayCaster:
         first = (first - self._angles[0]) / self._step
         return first, first + span / self._step
 
-    def _pieces(self, first: float, last: float) -> list[tuple[int, int]]:
-        """The beams between two bearings (in beams from the first one), as index ranges within the sensor's view."""
+    def _pieces(self, first: Array, last: Array) -> list[tuple[int, int, int]]:
+        """Segment and range of beams, for each stretch of the sensor's view that a segment may be met in."""
         turn = 2 * math.pi / self._step
-        count = len(self._angles)
-        shift = -math.floor(first / turn) * turn
-        pieces = []
-        for begin, end in ((first + shift, last + shift), (first + shift - turn, last + shift - turn)):
-            low, high = max(0, math.ceil(begin - 1e-9)), min(count - 1, math.floor(end + 1e-9)) + 1
-            if low < high:
-                pieces.append((low, high))
-        return pieces
+        # A window may lie across the rear, and so in the view's end and in its beginning.
+        shift = np.floor(first / turn) * turn + np.array([[0.0], [turn]])
+        lows = np.maximum(np.ceil(first - shift - 1e-9), 0).astype(int)
+        highs = np.minimum(np.floor(last - shift + 1e-9) + 1, len(self._angles)).astype(int)
+        seen = lows < highs
+        _, segments = np.nonzero(seen)
+        return list(zip(segments.tolist(), lows[seen].tolist(), highs[seen].tolist(), strict=True))
 
     def _cast_circle(self, circle: Circle, directions: Array, motion: SensorMotion, cast: Cast) -> None:
         """Let a circle, given in the sensor's frame, stand in the way of a cast."""
