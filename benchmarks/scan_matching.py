@@ -14,7 +14,6 @@ for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_threads] = "1"
 
 import argparse
-import gzip
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from _rooms import CORRIDOR, OFFICE, cast, inside
 
+from courses.carmen import read_carmen
 from courses.localization import match_scans
 
 RECORDED = Path(__file__).resolve().parents[2] / "shared" / "data" / "lidar"
@@ -54,26 +54,16 @@ def points(ranges: np.ndarray, angles: np.ndarray) -> np.ndarray:
 
 
 def recorded_pairs(path: Path) -> list[Pair]:
-    """Successive scans of a CARMEN log."""
-    odometry, scans, corrected, times = [], [], [], []
-    with gzip.open(path, "rt") as lines:
-        for line in lines:
-            fields = line.split()
-            if fields and fields[0] == "ODOM":
-                odometry.append([float(v) for v in (*fields[1:4], fields[-1])])
-            elif fields and fields[0] == "FLASER":
-                count = int(fields[1])
-                scans.append([float(v) for v in fields[2 : 2 + count]])
-                corrected.append([float(v) for v in fields[2 + count : 5 + count]])
-                times.append(float(fields[-1]))
-    table = np.array(odometry)
-    table = table[np.argsort(table[:, 3], kind="stable")]
-    heading = np.unwrap(table[:, 2])
-    raw = np.column_stack([np.interp(times, table[:, 3], column) for column in (table[:, 0], table[:, 1], heading)])
-    ranges, poses = np.array(scans), np.array(corrected)
-    ranges[ranges >= 0.8 * ranges.max()] = np.nan
-    count = ranges.shape[1]
-    angles = np.radians(-90 + np.arange(count) * 180.0 / count)
+    """Successive scans of a CARMEN log, first guess from raw odometry."""
+    log = read_carmen(path)
+    seen = [np.arctan2(scan.points[:, 1], scan.points[:, 0]) for scan in log.scans]
+    step = math.pi / round(math.pi / min(np.diff(bearings).min() for bearings in seen))
+    angles = np.arange(-math.pi / 2, math.pi / 2 - step / 2, step)
+    ranges = np.full((len(log.scans), len(angles)), np.nan)
+    for row, bearings, scan in zip(ranges, seen, log.scans, strict=True):
+        row[np.round((bearings + math.pi / 2) / step).astype(int)] = np.hypot(*scan.points.T)
+    raw = np.array([log.odometry_at(scan.time) for scan in log.scans])
+    poses = np.array([scan.corrected for scan in log.scans])
     return [
         Pair(angles, ranges[k], ranges[k + 1], between(raw[k], raw[k + 1]), between(poses[k], poses[k + 1]))
         for k in range(len(ranges) - 1)

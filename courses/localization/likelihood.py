@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from courses.localization.match import SearchWindow
 from courses.localization.range_model import Prediction, predict, predict_on
@@ -25,13 +26,14 @@ CONVERGED = 2e-6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fit:
-    """A pose (3,), its covariance (3, 3), how the beams took part, and its shift per metre of range bias (3,)."""
+    """A pose (3,), its covariance (3, 3), how the beams took part, and the sensitivities of `Match`."""
 
     pose: Array
     covariance: Array
     inlier_ratio: float
     residual_m: float
     bias_sensitivity: Array
+    survey_sensitivity: Array
 
 
 def refine(
@@ -48,8 +50,15 @@ def refine(
     error = ranges - prediction.ranges
     sigma = min(MAX_FIRST_SIGMA_M, max(MIN_SIGMA_M, 1.4826 * float(np.median(np.abs(error)))))
     outliers = 0.1
-    current = True
+    current, size = True, math.inf
+    step: Array = np.zeros(3)
     for iteration in range(ITERATIONS):
+        if iteration:
+            # The same walls stay in view for small steps; they are looked up while the pose moves, and at the end.
+            pose = pose + step
+            current = size > 1e-3 or size < 2e-5 or iteration % 3 == 1 or iteration == ITERATIONS - 1
+            prediction = predict(walls, pose, angles) if current else predict_on(walls, pose, angles, prediction.hit)
+            error = ranges - prediction.ranges
         variance = sigma**2 + np.square(survey_sigma_m / np.maximum(prediction.incidence, 1e-3))
         weight = _inlier_probability(error, variance, prediction, outliers)
         if iteration >= SETTLING_ITERATIONS:
@@ -60,7 +69,8 @@ def refine(
         precision = share / variance[used]
         weighted = jacobian * precision[:, None]
         information = weighted.T @ jacobian + prior
-        step = np.linalg.solve(information, weighted.T @ residual - prior @ window.offset(pose))
+        gradient = weighted.T @ residual - prior @ window.offset(pose)
+        step = np.asarray(np.linalg.solve(information, gradient), dtype=np.float64)
         size = float(np.abs(step).max())
         if size < CONVERGED and current and iteration > SETTLING_ITERATIONS:
             break
@@ -68,11 +78,6 @@ def refine(
             # What the survey adds is known; the rest of the spread is the sensor's.
             excess = share * (np.square(residual) - (variance[used] - sigma**2))
             sigma = math.sqrt(max(MIN_SIGMA_M**2, float(excess.sum() / share.sum())))
-        pose = pose + step
-        # The same walls stay in view for small steps; they are looked up while the pose moves, and at the end.
-        current = size > 1e-3 or size < 2e-5 or iteration % 3 == 0
-        prediction = predict(walls, pose, angles) if current else predict_on(walls, pose, angles, prediction.hit)
-        error = ranges - prediction.ranges
 
     # Derivative of the estimating equation: an outlier being doubted weakens it (Louis 1982).
     curvature = precision * (1 - (1 - share) * np.square(residual) / variance[used])
@@ -90,7 +95,25 @@ def refine(
         inlier_ratio=float(explained.mean()),
         residual_m=math.sqrt(float(np.square(error[explained]).mean())) if explained.any() else math.inf,
         bias_sensitivity=np.linalg.solve(information, weighted.sum(axis=0)),
+        survey_sensitivity=np.asarray(
+            np.linalg.solve(information, weighted.T @ _by_wall_ends(walls, pose, angles, prediction, used)),
+            dtype=np.float64,
+        ),
     )
+
+
+def _by_wall_ends(walls: RoomMap, pose: Array, angles: Array, prediction: Prediction, used: NDArray[np.bool_]) -> Array:
+    """(N, 2 S) derivatives of the used beams' ranges by shifts of each wall's two ends along its normal."""
+    hit, ranges, bearings = prediction.hit[used], prediction.ranges[used], angles[used] + pose[2]
+    # n.(t + r u) = c gives dr/dc = 1 / (n.u), which is -n.(dr/dt).
+    by_shift = -(prediction.jacobian[used, :2] * walls.normal[hit]).sum(axis=1)
+    place = pose[:2] + ranges[:, None] * np.column_stack((np.cos(bearings), np.sin(bearings)))
+    share = np.clip(((place - walls.start[hit]) * walls.direction[hit]).sum(axis=1) / walls.length[hit], 0.0, 1.0)
+    derivatives = np.zeros((len(hit), 2 * len(walls.start)))
+    beam = np.arange(len(hit))
+    derivatives[beam, 2 * hit] = by_shift * (1 - share)
+    derivatives[beam, 2 * hit + 1] = by_shift * share
+    return derivatives
 
 
 def _inlier_probability(error: Array, variance: Array, prediction: Prediction, outliers: float) -> Array:

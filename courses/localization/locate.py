@@ -38,7 +38,7 @@ def locate(
     `ranges` (N,) metres, NaN or inf where nothing was measured; `angles` (N,) radians in the sensor's frame; `room`
     (S, 2, 2) metres; `guess` a Pose or (x, y, heading) that is off by at most `search_m` along each axis and
     `search_rad`. `survey_sigma_m`: how far a wall may stand from where the map has it; it takes weight from grazing
-    beams, and is not added to the covariance, since it does not average out over beams.
+    beams, and is not added to the covariance, since it does not average out over beams (`survey_sensitivity` does it).
 
     The range noise is estimated from the scan itself, and so is the share of beams on things not in the map: each
     beam's residual along the beam is a mixture of Gaussian noise and a uniform outlier.
@@ -79,6 +79,7 @@ def locate(
         runner_up=runner_up,
         runner_up_score=runner_up_score,
         range_bias_sensitivity=fit.bias_sensitivity,
+        survey_sensitivity=fit.survey_sensitivity,
     )
 
 

@@ -27,6 +27,8 @@ class Match:
     `degenerate`: the scan does not determine some direction (a corridor); the covariance there is as large as the
     search window, and the pose stays at the guess along it.
     `range_bias_sensitivity`: (3,) how far x, y (m) and heading (rad) move per metre of bias common to all ranges.
+    `survey_sensitivity`: (3, 2 S) the same per metre by which the first and the second end of each of the room's S
+    walls stand off the map along the wall's normal (its direction turned left); (3, 0) for scan to scan.
     """
 
     pose: Pose
@@ -38,6 +40,7 @@ class Match:
     runner_up: Pose | None
     runner_up_score: float
     range_bias_sensitivity: Array
+    survey_sensitivity: Array
 
     @property
     def covariance(self) -> Array:

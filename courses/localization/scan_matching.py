@@ -189,6 +189,7 @@ def match_scans(
         runner_up=runner_up,
         runner_up_score=runner_up_score,
         range_bias_sensitivity=fit.bias_sensitivity,
+        survey_sensitivity=np.empty((3, 0)),
     )
 
 

@@ -151,6 +151,19 @@ def test_a_bias_common_to_all_ranges_moves_the_pose_as_stated(furnished, angles,
     assert np.allclose(moved, 0.002 * plain.range_bias_sensitivity, atol=2e-4)
 
 
+@pytest.mark.parametrize("end", [0, 1, 10, 13])
+def test_a_wall_that_stands_off_the_map_moves_the_pose_as_stated(furnished, angles, cast, end):
+    noise = np.random.default_rng(5).normal(0, 0.01, len(angles))
+    plain = locate(cast(furnished, TRUTH, angles) + noise, angles, furnished, off(TRUTH))
+    assert plain.survey_sensitivity.shape == (3, 2 * len(furnished))
+    wall, which = divmod(end, 2)
+    along = furnished[wall, 1] - furnished[wall, 0]
+    built = furnished.copy()
+    built[wall, which] += 0.004 * np.array([-along[1], along[0]]) / np.hypot(*along)
+    moved = np.array(locate(cast(built, TRUTH, angles) + noise, angles, furnished, off(TRUTH)).pose.xyh)
+    assert np.allclose(moved - plain.pose.xyh, 0.004 * plain.survey_sensitivity[:, end], atol=2e-4)
+
+
 def test_standing_still_averages_the_noise(furnished, angles, cast):
     rng = np.random.default_rng(6)
     clean = cast(furnished, TRUTH, angles)
