@@ -49,7 +49,8 @@ class RayCaster:
     """Beams at `angles` (N,), ascending and evenly spaced radians in the sensor's frame, less than a whole turn.
 
     Each segment is met only by the beams between the bearings of its ends; in between, one over the range is the cosine
-    to the segment's normal over its distance, for all segments and beams one product of matrices. `beam_times` (N,) seconds from the scan's time stamp at which each beam is fired.
+    to the segment's normal over its distance, for all segments and beams one product of matrices.
+    `beam_times` (N,): seconds from the scan's time stamp at which each beam is fired.
     """
 
     def __init__(self, segments: Array, angles: Array, beam_times: Array | None = None) -> None:
