@@ -31,13 +31,13 @@ class DrivingLimits:
 
     acceleration: float = 0.5
     braking: float = 0.4
-    turn_speed: float = 0.9
-    turn_acceleration: float = 1.5
+    turn_speed: float = 1.2
+    turn_acceleration: float = 2.0
     period_s: float = 0.04
     fix_every_s: float = 0.6
     lookahead_m: float = 0.35
     heading_tolerance: float = math.radians(0.5)
-    settle_s: float = 0.3
+    settle_s: float = 0.2
 
 
 @runtime_checkable
@@ -96,7 +96,7 @@ class Driver:
         self._watch = GuardWatch(wait_for_clear_s, self._listen.event)
         self._tracker = PoseTracker(base.geometry, base.mount, room, start, self._listen.fix)
         self._last_scan = -math.inf
-        self._asked = Twist(0.0, 0.0)
+        self._fixed: tuple[tuple[int, int], Match] | None = None
         self.observe()
         self._tell_pose()
 
@@ -194,12 +194,14 @@ class Driver:
         return state
 
     def fix(self) -> Match | None:
-        """At standstill: correct the pose by a fresh scan. Returns the match, None when the scan matched nothing."""
-        self.wait_for_rest(self.limits.settle_s)
-        scan = self.take_scan(self.clock.now())
-        match = self._tracker.correct(scan)
-        self._tell_pose()
-        return match
+        """At standstill: correct the pose by a scan, unless that was done where the base stands. None: it matched nothing."""
+        state = self.wait_for_rest(self.limits.settle_s)
+        ticks = (state.left_ticks, state.right_ticks)
+        if self._fixed is None or self._fixed[0] != ticks:
+            match = self._tracker.correct(self.take_scan(self.clock.now()))
+            self._tell_pose()
+            self._fixed = None if match is None else (ticks, match)
+        return self._fixed[1] if self._fixed else None
 
     def take_scan(self, after: float) -> Scan:
         """The first scan taken after `after`. Raises DeviceSilentError when none comes within 2 s."""
@@ -277,7 +279,6 @@ class Driver:
                 f"it is near ({self.pose.x:.2f}, {self.pose.y:.2f})"
             )
         self.input.drive(linear, angular)
-        self._asked = Twist(linear, angular)
         self.clock.sleep(self.limits.period_s)
         state = self.observe()
         hindrance = self._watch.check(self.base.status(), self.clock.now())
@@ -306,4 +307,3 @@ class Driver:
     def _halt(self) -> None:
         self.input.stop()
         self.base.stop()
-        self._asked = Twist(0.0, 0.0)

@@ -40,7 +40,7 @@ class Recorder:
 
     def __init__(self, path: str | Path, setup: Setup) -> None:
         self.path = Path(path)
-        self._file = self.path.open("wb", buffering=0)
+        self._file = self.path.open("wb")
         self._writer = Writer(self._file, use_chunking=False)
         self._writer.start(profile=PROFILE, library="labctl courses")
         self._clock_start = setup.clock_start
@@ -127,6 +127,7 @@ class Recorder:
         data = json.dumps(message, allow_nan=False, separators=(",", ":")).encode()
         utc_ns = self._utc_ns(time)
         self._writer.add_message(self._channels[topic], log_time=utc_ns, publish_time=utc_ns, data=data)
+        self._file.flush()
 
     def _utc_ns(self, time: float) -> int:
         return self._utc_start_ns + round((time - self._clock_start) * 1e9)

@@ -27,7 +27,8 @@ class CourseResult:
     `odometry`: (N, 4) time, x, y, heading by the wheels alone, placed at the first measured point; `lidar`: the poses
     found by LiDAR, on the way and at the points, in order of time. `speeds`: (N, 3) time, m/s, rad/s that the guard let
     through. Times count from `clock_start`. `segments`: (S, 2, 2) of the room, empty where there is none.
-    `provenance`: what the result rests on, for people.
+    `provenance`: what the result rests on, for people. `notes`: remarks that do not bear on the verdict. For recorded
+    logs, `reference`: (M, 4) time, x, y, heading of poses that came with the log; `cloud`: (K, 2) what the LiDAR saw.
     """
 
     course: str
@@ -46,6 +47,7 @@ class CourseResult:
     provenance: dict[str, str]
     notes: tuple[str, ...] = ()
     reference: Array | None = None
+    cloud: Array | None = None
 
     @property
     def verdict(self) -> Verdict:
