@@ -147,7 +147,9 @@ class _Pace:
             _ratio(stopping.braking_m_s2, wanted.linear), _ratio(stopping.angular_braking_rad_s2, wanted.angular)
         )
         rim = _rim_speed(wanted, extent)
-        self.margin_s = stopping.margin_m / rim
+        # Turning in place keeps the clearance, driving the margin, and an arc a blend of both.
+        ahead = abs(wanted.linear) / rim
+        self.margin_s = (stopping.margin_m * ahead + stopping.clearance_m * (1 - ahead)) / rim
         # During the delay the base still does what it was told before, which may be faster.
         self.present = max(_along(present.linear, wanted.linear), _along(present.angular, wanted.angular), 0.0)
         fastest = max(1.0, self.present)

@@ -47,6 +47,7 @@ class Rig:
         self.log = folder / "guard.log"
         self.guard = GuardProcess.start(self.settings, log=self.log)
         self._fencing = 0
+        self._clients: list[GuardClient] = []
 
     def place(self, x: float, y: float, heading: float = 0.0) -> None:
         """Carry the robot somewhere."""
@@ -56,6 +57,7 @@ class Rig:
         """A connection that holds the base and has told the guard where it is."""
         self._fencing = fencing if fencing is not None else self._fencing + 1
         client = self.guard.client(self._fencing, self.clock.now() + seconds, self.clock)
+        self._clients.append(client)
         client.scan(timeout=10.0)
         self.tell_pose(client)
         return client
@@ -108,6 +110,8 @@ class Rig:
         self.until(step, what)
 
     def close(self) -> None:
+        for client in self._clients:
+            client.close()
         self.guard.close()
         self.line.close()
         self.lidar.close()

@@ -11,14 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.errors import MotionRefusedError
-from drivers.guard import GuardSettings, Limits
+from drivers.guard import GuardSettings, Limits, Stopping
 from drivers.guard.core import Act, GuardCore
 from drivers.guard.latch import Memory
 from drivers.guard.rules import REST, stopping_distance
 from drivers.types import Array, BaseMode, BaseState, ChargingState, Pose, Scan, StopReason, Twist
 
 ANGLES = np.deg2rad(np.arange(-135.0, 135.01, 0.25))
-PLAIN = GuardSettings(base_url="/dev/null", lidar_url="tcp://127.0.0.1:1", token="secret")
+PLAIN = GuardSettings(
+    base_url="/dev/null", lidar_url="tcp://127.0.0.1:1", token="secret", stopping=Stopping(margin_m=0.05)
+)
 FENCED = replace(PLAIN, geofence=((0.0, 0.0), (4.0, 0.0), (4.0, 4.0), (0.0, 4.0)))
 DOCK = replace(FENCED, dock_zones=(((0.0, 1.0), (1.5, 1.0), (1.5, 3.0), (0.0, 3.0)),))
 FAR = 100.0
