@@ -1,0 +1,280 @@
+"""How soon the wheels are told to stop, and how far the base still goes: the guard on the simulated bench, real wires.
+
+    python benchmarks/guard_stop.py [--quick]
+
+Each loss of control happens while another process drives at 0.3 m/s, 50 commands a second. Times come from the board's
+own log: from the last command that the driver can have sent to the first stop bytes on the serial line. The way is the
+bench's truth, from that moment to rest. The peer in the same run is the board alone (the driver process writes to it
+without a guard): a Create 2 has no time-out, so it drives on, and what is shown is how far in the first 2 s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from drivers.clock import SystemClock
+from drivers.guard import GuardProcess, GuardSettings, LidarRules
+from drivers.guard.rules import stopping_distance
+from drivers.rooms import Room
+from drivers.sim.board_server import BoardServer
+from drivers.sim.open_interface import OpenInterfaceBoard
+from drivers.sim.scip_server import ScipServer
+from drivers.sim.world import World
+from drivers.types import Pose
+
+SPEED = 0.3
+START = (1.5, 2.4, 0.0)
+TOKEN = "benchmark"
+
+GUARDED = """
+import sys, time
+from drivers.clock import SystemClock
+from drivers.guard import GuardClient
+clock = SystemClock()
+client = GuardClient.connect(sys.argv[1], int(sys.argv[2]), clock.now() + 60, clock, sys.argv[3])
+while True:
+    client.drive(float(sys.argv[4]), 0.0)
+    time.sleep(0.02)
+"""
+UNGUARDED = """
+import sys, time
+from drivers.create2 import Create2
+base = Create2.open(sys.argv[1])
+base.enter_safe_mode()
+while True:
+    base.drive(float(sys.argv[2]), 0.0)
+    time.sleep(0.02)
+"""
+
+
+class Tunnel:
+    """A TCP relay to the guard that can be cut without either end being told."""
+
+    def __init__(self, target: str) -> None:
+        host, _, port = target.removeprefix("tcp://").rpartition(":")
+        self._target = (host, int(port))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._open = True
+        self._sockets = [self._listener]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        self._open = False
+
+    def close(self) -> None:
+        for each in self._sockets:
+            each.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            client, _ = self._listener.accept()
+            server = socket.create_connection(self._target)
+            self._sockets += [client, server]
+            for source, sink in ((client, server), (server, client)):
+                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while (data := source.recv(65536)) and self._open:
+                sink.sendall(data)
+            if self._open:
+                sink.shutdown(socket.SHUT_WR)
+
+
+class Bench:
+    """A robot in the standard room behind real wires."""
+
+    def __init__(self) -> None:
+        self.clock = SystemClock()
+        self.room = Room.library("standard")
+        self.world = World(self.room, self.clock, "A")
+        self.board = OpenInterfaceBoard(self.world, self.clock)
+        self.line = BoardServer.on_pty(self.board, self.clock)
+        self.lidar = ScipServer(self.world.scan, self.clock)
+
+    def settings(self, folder: str) -> GuardSettings:
+        return GuardSettings(
+            base_url=self.line.url,
+            lidar_url=self.lidar.url,
+            token=TOKEN,
+            state_dir=folder,
+            lidar=LidarRules(mount_x_m=0.1),
+            geofence=tuple((float(x), float(y)) for x, y in self.room.geofence),
+        )
+
+    def wheels(self, since: float, stop: bool) -> list[float]:
+        """When drive-direct commands that stop (or that move) the wheels reached the board, later than `since`."""
+        zero = bytes([145, 0, 0, 0, 0])
+        return [
+            write.time
+            for write in list(self.board.received)
+            if write.time > since and 145 in write.data[:2] and (zero in write.data) == stop
+        ]
+
+    def wait(self, condition: Callable[[], bool], seconds: float = 15.0) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > end:
+                raise SystemExit("the bench did not get where it should within 15 s; is the machine overloaded?")
+            time.sleep(0.002)
+
+    def rolling(self) -> None:
+        """Wait until the base has driven at full speed for a moment."""
+        self.wait(lambda: self.world.truth().linear > 0.95 * SPEED)
+        time.sleep(0.2)
+
+    def close(self) -> None:
+        self.line.close()
+        self.lidar.close()
+
+
+def guarded(bench: Bench, guard: GuardProcess, fencing: int, cause: str) -> tuple[float, float]:
+    """Lose control once; (seconds to stop bytes, metres to rest)."""
+    bench.world.put_robot(*START)
+    with guard.client() as observer:
+        observer.scan(timeout=10)
+        observer.set_pose(Pose(*START, np.eye(3) * 1e-6, time=bench.clock.now()))
+        observer.status()
+        tunnel = Tunnel(guard.address)
+        arguments = [tunnel.address, str(fencing), TOKEN, str(SPEED)]
+        driver = subprocess.Popen([sys.executable, "-c", GUARDED, *arguments], stderr=subprocess.DEVNULL)
+        try:
+            bench.rolling()
+            lost, before = bench.clock.now(), bench.world.truth()
+            if cause == "emergency stop":
+                observer.emergency_stop("benchmark")
+            elif cause == "tunnel cut":
+                tunnel.cut()
+            elif cause == "guard killed":
+                os.kill(guard.pid, signal.SIGKILL)
+            else:
+                driver.send_signal(signal.SIGSTOP if cause == "client SIGSTOP" else signal.SIGKILL)
+            bench.wait(lambda: bool(bench.wheels(lost, stop=True)))
+            bench.wait(lambda: bench.world.truth().linear == 0)
+            stopped = bench.wheels(lost, stop=True)[0]
+            after = bench.world.truth()
+            if cause == "emergency stop":
+                observer.reset_emergency_stop("benchmark", "next round")
+        finally:
+            driver.send_signal(signal.SIGCONT)
+            driver.kill()
+            driver.wait()
+            tunnel.close()
+    return stopped - lost, float(np.hypot(after.x - before.x, after.y - before.y))
+
+
+def unguarded(bench: Bench) -> tuple[float, float]:
+    """The same without a guard: (inf or seconds to stop bytes, metres in the first 2 s)."""
+    bench.world.put_robot(*START)
+    driver = subprocess.Popen([sys.executable, "-c", UNGUARDED, bench.line.url, str(SPEED)])
+    try:
+        bench.rolling()
+        lost, before = bench.clock.now(), bench.world.truth()
+        driver.kill()
+        driver.wait()
+        time.sleep(2.0)
+        after = bench.world.truth()
+        stops = bench.wheels(lost, stop=True)
+    finally:
+        driver.kill()
+        driver.wait()
+        bench.world.set_wheel_speeds(0.0, 0.0)
+    return (stops[0] - lost if stops else float("inf")), float(np.hypot(after.x - before.x, after.y - before.y))
+
+
+def busy_clients(guard: GuardProcess, count: int) -> Callable[[], None]:
+    """Connections that stream every scan, state and status; returns what ends them."""
+    clients = [guard.client() for _ in range(count)]
+    for client in clients:
+        client.scan(timeout=10)
+        client.state()
+        client.latest_status()
+
+    def end() -> None:
+        for client in clients:
+            client.close()
+
+    return end
+
+
+def latencies(bench: Bench, guard: GuardProcess, rounds: int) -> list[float]:
+    """Seconds from calling an emergency stop on an open connection to stop bytes at the board."""
+    found = []
+    with guard.client() as caller:
+        for index in range(rounds):
+            time.sleep(0.013 + 0.007 * (index % 3))
+            called = bench.clock.now()
+            caller.emergency_stop("benchmark")
+            found.append(bench.wheels(called, stop=True)[0] - called)
+            caller.reset_emergency_stop("benchmark", "next round")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few rounds")
+    quick = parser.parse_args().quick
+    rounds, calls = (2, 50) if quick else (20, 1000)
+    bench = Bench()
+    try:
+        alone = unguarded(bench)
+        print(f"\n| loss of control at {SPEED} m/s | rounds | to stop bytes, median ms | worst ms ", end="")
+        print("| way to rest, median m | worst m | way / unguarded |\n|---|---|---|---|---|---|---|")
+        print(f"| no guard, client SIGKILL | 1 | never | never | {alone[1]:.3f} in 2 s, on and on | | 1 |")
+        fencing = 1
+        for cause in ("client SIGKILL", "client SIGSTOP", "tunnel cut", "emergency stop", "guard killed"):
+            with tempfile.TemporaryDirectory() as folder:
+                found = []
+                guard = GuardProcess.start(bench.settings(folder))
+                try:
+                    for _ in range(rounds):
+                        fencing += 1
+                        found.append(guarded(bench, guard, fencing, cause))
+                        if cause == "guard killed":
+                            guard.close()
+                            guard = GuardProcess.start(bench.settings(folder))
+                finally:
+                    guard.close()
+            times, ways = [1000 * each[0] for each in found], [each[1] for each in found]
+            print(
+                f"| {cause} | {rounds} | {statistics.median(times):.1f} | {max(times):.1f} | "
+                f"{statistics.median(ways):.3f} | {max(ways):.3f} | {statistics.median(ways) / alone[1]:.2f} |"
+            )
+        print(
+            "\n| emergency stop, client to stop bytes | calls | median ms | p99 ms | worst ms |\n|---|---|---|---|---|"
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            guard = GuardProcess.start(replace(bench.settings(folder), geofence=()))
+            try:
+                for name, streams in (("guard at rest", 0), ("four clients stream everything", 4)):
+                    end = busy_clients(guard, streams)
+                    times = sorted(1000 * each for each in latencies(bench, guard, calls))
+                    end()
+                    p99 = times[min(len(times) - 1, int(0.99 * len(times)))]
+                    print(f"| {name} | {calls} | {statistics.median(times):.2f} | {p99:.2f} | {times[-1]:.2f} |")
+            finally:
+                guard.close()
+        stopping = bench.settings("").stopping
+        print(f"\nThe guard keeps {stopping_distance(SPEED, stopping):.3f} m free ahead at {SPEED} m/s "
+              f"({stopping.margin_m} m of it margin).")  # fmt: skip
+    finally:
+        bench.close()
+
+
+if __name__ == "__main__":
+    main()
