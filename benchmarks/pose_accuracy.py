@@ -119,7 +119,7 @@ def _plot(scatter: dict[str, np.ndarray], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415  (as above)
 
-    figure, axes = plt.subplots(2, 4, figsize=(14, 7), sharex=True, sharey=True)
+    figure, axes = plt.subplots(2, 4, figsize=(14, 7), sharex=True, sharey=True, layout="constrained")
     circle = np.linspace(0, 2 * math.pi, 200)
     for axis, (title, errors) in zip(axes.ravel(), scatter.items(), strict=True):
         axis.plot(errors[:, 0], errors[:, 1], ".", markersize=2)

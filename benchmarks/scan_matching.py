@@ -70,8 +70,10 @@ def recorded_pairs(path: Path) -> list[Pair]:
     ]
 
 
-def simulated_pairs(segments: np.ndarray, field_of_view_deg: float, beams: int, count: int, seed: int) -> list[Pair]:
-    """Random places, moves of up to 0.4 m and 25 deg, 10 mm range noise, 2 % lost beams, odometry off by about 8 %."""
+def simulated_pairs(
+    segments: np.ndarray, field_of_view_deg: float, beams: int, *, count: int, seed: int, sigma_m: float = 0.01
+) -> list[Pair]:
+    """Random places, moves of up to 0.4 m and 25 deg, range noise, 2 % lost beams, odometry off by about 8 %."""
     rng = np.random.default_rng(seed)
     angles = np.radians(np.linspace(-field_of_view_deg / 2, field_of_view_deg / 2, beams, endpoint=False))
     pairs = []
@@ -83,7 +85,7 @@ def simulated_pairs(segments: np.ndarray, field_of_view_deg: float, beams: int, 
         seen = []
         for pose in (first, second):
             ranges = cast(segments, pose, angles)
-            ranges += rng.normal(0, 0.01, beams)
+            ranges += rng.normal(0, sigma_m, beams)
             ranges[(rng.uniform(size=beams) < 0.02) | (ranges > 25)] = np.nan
             seen.append(ranges)
         if np.nanmin(seen[1]) < 0.3:
@@ -176,12 +178,14 @@ def logs(quick: bool) -> Iterator[tuple[str, list[Pair]]]:
         else:
             print(f"(no {path}: the recorded log is skipped)")
     count = 40 if quick else 300
-    yield "simulated office, 180 deg", simulated_pairs(OFFICE, 180, 180, count, 1)
-    yield "simulated office, 270 deg", simulated_pairs(OFFICE, 270, 541, count, 2)
-    yield "simulated office, 360 deg", simulated_pairs(OFFICE, 360, 360, count, 3)
-    yield "simulated corridor, 180 deg", simulated_pairs(CORRIDOR, 180, 360, count, 4)
-    yield "simulated corridor, 270 deg", simulated_pairs(CORRIDOR, 270, 541, count, 5)
-    yield "simulated corridor, 360 deg", simulated_pairs(CORRIDOR, 360, 360, count, 6)
+    yield "simulated office, 180 deg", simulated_pairs(OFFICE, 180, 180, count=count, seed=1)
+    yield "simulated office, 270 deg", simulated_pairs(OFFICE, 270, 541, count=count, seed=2)
+    yield "simulated office, 360 deg", simulated_pairs(OFFICE, 360, 360, count=count, seed=3)
+    noisy = simulated_pairs(OFFICE, 270, 1081, count=count // 3, seed=7, sigma_m=0.03)
+    yield "simulated office, 270 deg, range noise 30 instead of 10 mm", noisy
+    yield "simulated corridor, 180 deg", simulated_pairs(CORRIDOR, 180, 360, count=count, seed=4)
+    yield "simulated corridor, 270 deg", simulated_pairs(CORRIDOR, 270, 541, count=count, seed=5)
+    yield "simulated corridor, 360 deg", simulated_pairs(CORRIDOR, 360, 360, count=count, seed=6)
 
 
 def main() -> None:

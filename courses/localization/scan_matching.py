@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from courses.localization.match import Match, SearchWindow, as_pose, guess_triple
-from courses.localization.room_map import DistanceGrid
+from courses.localization.outline import REACH_M, Outline, outline_of, stamped
 from courses.localization.search import (
     BEAMS,
     apart,
@@ -28,14 +26,7 @@ from courses.localization.search import (
 from drivers.types import Array, Pose
 
 MIN_POINTS = 10
-NEIGHBOURS = 3
-GAP_M = 0.15
-GAP_BEAMS = 6.0
-CELL_M = 0.1
-MAX_CELLS = 400_000
-STAMP_CELLS = 4
 MIN_SCALE_M = 0.005
-REACH_M = 0.4
 HYPOTHESES = 3
 DISTINCT_M = 0.07
 DISTINCT_RAD = math.radians(5.0)
@@ -45,96 +36,11 @@ FIRST_ITERATIONS = 4
 ITERATIONS = 20
 CONVERGED = 3e-4
 NEUTRAL = 0.7
-VIEW_RAD = math.radians(1.5)
+VIEW_BEAMS = 1.5
 WORTH_FITTING = 0.85
 AMBIGUOUS_RATIO = 0.95
 MIN_INLIER_RATIO = 0.3
 TUKEY = 4.685
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Outline:
-    """A scan as an ordered outline: points (N, 2), unit normals (N, 2), which normals rest on three or more points,
-    and which neighbours in order belong to one surface (N - 1,)."""
-
-    points: Array
-    bearings: Array
-    normals: Array
-    anchors: Array
-    smooth: NDArray[np.bool_]
-    linked: NDArray[np.bool_]
-    tree: cKDTree
-
-
-def _outline(points: Array) -> _Outline:
-    bearing = np.arctan2(points[:, 1], points[:, 0])
-    order = np.argsort(bearing, kind="stable")
-    ordered, bearing = points[order], bearing[order]
-    count = len(ordered)
-    step = np.diff(ordered, axis=0)
-    distance = np.hypot(ordered[:, 0], ordered[:, 1])
-    # The spacing to expect grows with range, and with the slant of the wall.
-    beam = float(np.median(np.diff(bearing)))
-    linked = np.hypot(step[:, 0], step[:, 1]) <= np.maximum(
-        GAP_M, GAP_BEAMS * beam * np.minimum(distance[1:], distance[:-1])
-    )
-    run = np.concatenate(([0], np.cumsum(~linked)))
-    window = np.arange(count)[:, None] + np.arange(-NEIGHBOURS, NEIGHBOURS + 1)
-    inside = np.clip(window, 0, count - 1)
-    member = (run[inside] == run[:, None]) & (window == inside)
-    number = member.sum(axis=1)
-    near = ordered[inside]
-    centre = (near * member[..., None]).sum(axis=1) / number[:, None]
-    spread = (near - centre[:, None]) * member[..., None]
-    xx, yy = np.square(spread[..., 0]).sum(axis=1), np.square(spread[..., 1]).sum(axis=1)
-    xy = (spread[..., 0] * spread[..., 1]).sum(axis=1)
-    along = 0.5 * np.arctan2(2 * xy, xx - yy)
-    normals = np.column_stack((-np.sin(along), np.cos(along)))
-    return _Outline(
-        ordered,
-        bearing,
-        normals,
-        centre,
-        number >= 3,
-        linked,
-        cKDTree(ordered, balanced_tree=False, compact_nodes=False),
-    )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _StampedLines:
-    """The reference as the search wants it: `NearestLines` within a few cells of its points."""
-
-    grid: DistanceGrid
-    normal: Array
-    offset: Array
-
-
-def _stamped(outline: _Outline) -> _StampedLines:
-    # Half way points close the holes between beams on far or slanted walls.
-    between = np.flatnonzero(outline.linked)
-    points = np.concatenate((outline.points, 0.5 * (outline.points[between] + outline.points[between + 1])))
-    owner = np.concatenate((np.arange(len(outline.points)), between))
-    low, high = points.min(axis=0), points.max(axis=0)
-    cell = max(CELL_M, math.sqrt(float(np.prod(high - low + 2)) / MAX_CELLS))
-    origin = low - (STAMP_CELLS + 1) * cell
-    columns, rows = (int(v) for v in np.ceil((high - origin) / cell) + STAMP_CELLS + 2)
-    around = np.arange(-STAMP_CELLS, STAMP_CELLS + 1)
-    dx, dy = np.tile(around, len(around)), np.repeat(around, len(around))
-    length = np.hypot(dx, dy)
-    # Far rings first: where stamps overlap, the nearest is written last and stays.
-    ring = np.argsort(-length, kind="stable")
-    ring = ring[length[ring] <= STAMP_CELLS]
-    centre = ((points - origin) / cell).astype(np.intp)
-    flat = centre[:, 1] * columns + centre[:, 0]
-    index = ((dy * columns + dx)[ring][:, None] + flat).ravel()
-    distance = np.full(rows * columns, np.inf, dtype=np.float32)
-    distance[index] = np.repeat((length[ring] * cell).astype(np.float32), len(flat))
-    nearest = np.full(rows * columns, len(outline.points), dtype=np.intp)
-    nearest[index] = np.tile(owner, len(ring))
-    normal = np.concatenate((np.where(outline.smooth[:, None], outline.normals, 0.0), np.zeros((1, 2))))
-    offset = np.append((normal[:-1] * outline.anchors).sum(axis=1), 0.0)
-    return _StampedLines(DistanceGrid(origin, cell, rows, columns, distance, nearest), normal, offset)
 
 
 def match_scans(
@@ -155,8 +61,8 @@ def match_scans(
     Raises ValueError for wrong shapes, fewer than 10 points, or a guess that is not finite.
     """
     window = SearchWindow(guess_triple(guess), search_m, search_rad)
-    target, source = _outline(_cloud(reference, "reference")), _outline(_cloud(scan, "scan"))
-    lines = _stamped(target)
+    target, source = outline_of(_cloud(reference, "reference")), outline_of(_cloud(scan, "scan"))
+    lines = stamped(target)
     sample = thinned(source.points, BEAMS)
     candidates = correlate(lines.grid, sample, window, HYPOTHESES)
     candidates = slide(lines, sample, np.concatenate((window.guess[None], candidates)), window)
@@ -203,7 +109,7 @@ class _Fit:
     bias_sensitivity: Array
 
 
-def _closest_points(target: _Outline, source: _Outline, pose: Array, window: SearchWindow, iterations: int) -> _Fit:
+def _closest_points(target: Outline, source: Outline, pose: Array, window: SearchWindow, iterations: int) -> _Fit:
     prior = window.information
     for _ in range(iterations):
         pairs = _paired(target, source, pose)
@@ -216,10 +122,11 @@ def _closest_points(target: _Outline, source: _Outline, pose: Array, window: Sea
         pose = pose + step
         if np.abs(step).max() < CONVERGED:
             break
-    # A line is fitted to NEIGHBOURS points on either side and serves as many residuals, so these err together.
+    # A line is fitted to its neighbours on either side and serves as many residuals, so these err together.
+    shared = 1 + target.neighbours + source.neighbours
     influence = weighted * error[:, None]
     inverse = np.linalg.inv(information)
-    covariance = inverse @ ((2 * NEIGHBOURS + 1) * influence.T @ influence + prior) @ inverse
+    covariance = inverse @ (shared * influence.T @ influence + prior) @ inverse
     explained = weight > 0.1
     return _Fit(
         pose=pose,
@@ -231,7 +138,7 @@ def _closest_points(target: _Outline, source: _Outline, pose: Array, window: Sea
     )
 
 
-def _agreement(target: _Outline, source: _Outline, pose: Array) -> float:
+def _agreement(target: Outline, source: Outline, pose: Array) -> float:
     """How well each scan's points lie on the other's lines, 0 to 1; NEUTRAL for one that the other could not see."""
     c, s = math.cos(pose[2]), math.sin(pose[2])
     turn = np.array(((c, -s), (s, c)))
@@ -240,10 +147,10 @@ def _agreement(target: _Outline, source: _Outline, pose: Array) -> float:
         bearing = np.arctan2(points[:, 1], points[:, 0])
         after = np.clip(np.searchsorted(outline.bearings, bearing), 1, len(outline.bearings) - 1)
         nearer = after - (bearing - outline.bearings[after - 1] < outline.bearings[after] - bearing)
-        off_beam = np.abs(bearing - outline.bearings[nearer]) > VIEW_RAD
+        off_beam = np.abs(bearing - outline.bearings[nearer]) > VIEW_BEAMS * outline.beam
         behind = np.hypot(points[:, 0], points[:, 1]) > np.hypot(*outline.points[nearer].T) - SCORE_M
         likelihood = np.where(off_beam | behind, NEUTRAL, 0.0)
-        found, nearest = _nearest(outline, points)
+        found, nearest = outline.nearest(points)
         error = ((points[found] - outline.anchors[nearest]) * outline.normals[nearest]).sum(axis=1)
         likelihood[found] = np.maximum(likelihood[found], np.exp(-0.5 * np.square(error / SCORE_M)))
         total += float(likelihood.sum())
@@ -279,12 +186,12 @@ class _Pairs:
         return derivatives
 
 
-def _paired(target: _Outline, source: _Outline, pose: Array) -> _Pairs:
+def _paired(target: Outline, source: Outline, pose: Array) -> _Pairs:
     c, s = math.cos(pose[2]), math.sin(pose[2])
     turn = np.array(((c, -s), (s, c)))
     arms = source.points @ turn.T
-    forth, on_target = _nearest(target, arms + pose[:2])
-    back, on_source = _nearest(source, (target.points - pose[:2]) @ turn)
+    forth, on_target = target.nearest(arms + pose[:2])
+    back, on_source = source.nearest((target.points - pose[:2]) @ turn)
     arm, seen = arms[forth], target.points[back]
     return _Pairs(
         normal=np.concatenate((target.normals[on_target], source.normals[on_source] @ turn.T)),
@@ -292,14 +199,6 @@ def _paired(target: _Outline, source: _Outline, pose: Array) -> _Pairs:
         seen=np.concatenate((target.anchors[on_target], seen)),
         lever=np.concatenate((arm, seen - pose[:2])),
     )
-
-
-def _nearest(outline: _Outline, points: Array) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
-    """Which points lie near a part of the outline with a normal, and its point nearest to each of those."""
-    distance, nearest = outline.tree.query(points, distance_upper_bound=REACH_M)
-    found = np.isfinite(distance)
-    found[found] = outline.smooth[nearest[found]]
-    return found, nearest[found]
 
 
 def _unit(vectors: Array) -> Array:
