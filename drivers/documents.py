@@ -105,7 +105,7 @@ def validate(document: Document, model: type[Model]) -> Model:
         for error in exc.errors(include_url=False):
             location = tuple(part for part in error["loc"] if _is_place(part, document, error["loc"]))
             message = error["msg"].removeprefix("Value error, ")
-            if error["type"] == "extra_forbidden":
+            if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
                 message = _unknown_key(str(error["loc"][-1]), _known_keys(model, error["loc"][:-1]))
             elif error["type"] == "missing":
                 message = "is required"

@@ -1,0 +1,185 @@
+"""The action `drive.course`: takes a robot round a course and judges it."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from courses.calibration import Calibration
+from courses.cancelling import CancelToken
+from courses.course import Course, library_names
+from courses.progress import (
+    CourseEnded,
+    CourseStarted,
+    DockingEnded,
+    DockingStarted,
+    Hindered,
+    LegStarted,
+    Moving,
+    PointMeasured,
+    Progress,
+)
+from courses.result import CourseResult
+from courses.runner import run_course
+from drivers.documents import DocumentError
+from drivers.rooms import Room
+from labctl.actions.course_files import MEDIA_TYPES, RECORDING, write_results_of
+from labctl.config import RobotConfig, RoomConfig, load_room
+from labctl.errors import LabFailureError
+from labctl.steps import Measurement, Outcome, StepContext, Verdict
+
+_MOVING_EVERY_S = 0.25
+_DRAWN_WITHIN_S = 120
+
+
+class CourseParameters(BaseModel):
+    """Either `course`, the name of a course that ships with the program, or `text`, a whole course file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    course: str | None = None
+    text: Annotated[str, Field(max_length=200_000)] | None = None
+    source: str = "course"
+
+    @model_validator(mode="after")
+    def _one_course(self) -> Self:
+        if (self.course is None) == (self.text is None):
+            raise ValueError("give either course (a name) or text (a course file's content)")
+        if self.course is not None and self.course not in library_names():
+            raise ValueError(f"no course named {self.course!r}; there are: {', '.join(library_names())}")
+        return self
+
+
+class DriveCourse:
+    """Satisfies `labctl.steps.Action`."""
+
+    parameters = CourseParameters
+
+    def run(self, context: StepContext, parameters: CourseParameters) -> Outcome:
+        """Drive, then let a worker draw the report. What was recorded is kept in every case."""
+        robot = context.lab.devices[context.device]
+        if not isinstance(robot, RobotConfig):
+            raise LabFailureError(f"drive.course needs a robot; {context.device} is a {robot.kind}")
+        try:
+            course = _course(parameters, _room_of(context, robot))
+            calibration = Calibration.load(robot.calibration) if robot.calibration else None
+        except (DocumentError, ValueError) as exc:
+            raise LabFailureError(str(exc)) from exc
+        recording = context.folder / RECORDING
+        cancel = CancelToken()
+        context.cancellation.on_asked(cancel.cancel)
+        try:
+            with context.bases.hold(context.device, context.fencing) as (base, clock):
+                result = run_course(
+                    course,
+                    base,
+                    clock,
+                    robot=context.device,
+                    calibration=calibration,
+                    recording=recording,
+                    watcher=_Teller(context),
+                    cancel=cancel,
+                )
+        finally:
+            if recording.exists():
+                context.keep(recording, RECORDING, MEDIA_TYPES[recording.suffix])
+        context.measure(_measurements(result))
+        self._draw(context, recording)
+        return Outcome(Verdict(result.verdict.value), "; ".join(result.judged.reasons))
+
+    def _draw(self, context: StepContext, recording: Path) -> None:
+        context.emit("drawing", {})
+        try:
+            names = context.workers.submit(write_results_of, str(recording), str(context.folder)).result(
+                _DRAWN_WITHIN_S
+            )
+        except Exception as exc:
+            raise LabFailureError(f"the report could not be drawn: {type(exc).__name__}: {exc}") from exc
+        for name in names:
+            context.keep(context.folder / name, name, MEDIA_TYPES[Path(name).suffix])
+
+
+class _Teller:
+    """Turns a course's progress into events."""
+
+    def __init__(self, context: StepContext) -> None:
+        self._context = context
+        self._moved = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        if isinstance(progress, Moving):
+            if time.monotonic() - self._moved < _MOVING_EVERY_S:
+                return
+            self._moved = time.monotonic()
+        self._context.emit("progress", _as_data(progress))
+
+
+def _as_data(progress: Progress) -> dict[str, Any]:
+    match progress:
+        case CourseStarted() | LegStarted() | PointMeasured() | Hindered() | DockingStarted():
+            data = dataclasses.asdict(progress)
+        case Moving(pose, speed, distance):
+            where = {"x_m": round(pose.x, 3), "y_m": round(pose.y, 3), "heading_rad": round(pose.heading, 4)}
+            data = {**where, "speed_m_s": round(speed, 3), "distance_m": round(distance, 3)}
+        case DockingEnded(outcome):
+            data = {"docked": outcome.docked, "attempts": outcome.attempts, "seconds": round(outcome.seconds, 2)}
+        case CourseEnded(verdict, reasons):
+            data = {"verdict": verdict.value, "reasons": list(reasons)}
+    return {"what": _WORDS[type(progress)], **data}
+
+
+_WORDS: dict[type[Any], str] = {
+    CourseStarted: "started",
+    LegStarted: "leg",
+    Moving: "moving",
+    Hindered: "hindered",
+    PointMeasured: "point",
+    DockingStarted: "docking",
+    DockingEnded: "docking_ended",
+    CourseEnded: "ended",
+}
+
+
+def _room_of(context: StepContext, robot: RobotConfig) -> Room:
+    room = context.lab.devices[robot.room]
+    assert isinstance(room, RoomConfig)
+    return load_room(room)
+
+
+def _course(parameters: CourseParameters, room: Room) -> Course:
+    if parameters.text is not None:
+        return Course.of_text(parameters.text, parameters.source, room)
+    course = Course.library(str(parameters.course))
+    if course.room.name != room.name:
+        raise ValueError(
+            f"the course {course.name} is for the room {course.room.name}, the robot stands in {room.name}"
+        )
+    return course
+
+
+def _measurements(result: CourseResult) -> list[Measurement]:
+    """The result's numbers, each with its margin."""
+    document = result.to_json()
+    found = [Measurement("distance", document["distance_m"], "m"), Measurement("duration", document["duration_s"], "s")]
+    checked = [(f"point {each['label']}", each["check"]) for each in document["points"]]
+    checked += [(f"leg {each['from']}-{each['to']}", each["check"]) for each in document["legs"]]
+    for name, check in checked:
+        if check is None:
+            continue
+        verdict = None if check["inside"] is None else Verdict.PASSED if check["inside"] else Verdict.FAILED
+        found.append(
+            Measurement(f"{name} distance", check["distance_m"], "m", None, check["margin_distance_m"], verdict)
+        )
+        limit = check["margin_heading_deg"]
+        low = None if limit is None else -limit
+        found.append(Measurement(f"{name} heading", check["heading_deg"], "deg", low, limit, verdict))
+    found.append(Measurement("consistency p", document["consistency"]["p_value"], "1"))
+    if docking := document["docking"]:
+        found.append(Measurement("docking time", docking["seconds"], "s"))
+        found.append(Measurement("docking attempts", docking["attempts"], "1"))
+        found.append(Measurement("docking contact error", docking["contact_error_mm"], "mm"))
+    return found

@@ -1,0 +1,68 @@
+"""GET /devices: what the lab has, how it is, and who holds it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from fastapi import APIRouter
+
+from labctl.api.common import Asker, Cursor, Limit, Page, TheDaemon, iso, page
+from labctl.auth import Resource, authorise
+from labctl.errors import NotFoundError
+from labctl.store.tables import devices, lease_devices, leases
+
+router = APIRouter(prefix="/api/v1/devices", tags=["devices"])
+
+
+@router.get("")
+def list_devices(
+    daemon: TheDaemon, asker: Asker, limit: Limit = 1000, cursor: Cursor = None, kind: str | None = None
+) -> Page:
+    """The devices by name, each with the lease that holds it."""
+    authorise(asker, "read", Resource("devices"))
+    statement = _with_leases().where(devices.c.state != "removed")
+    if kind is not None:
+        statement = statement.where(devices.c.kind == kind)
+    with daemon.store.read() as connection:
+        return page(connection, statement, devices.c.name, _show, limit=limit, cursor=cursor, newest_first=False)
+
+
+@router.get("/{name}")
+def show_device(name: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
+    """One device."""
+    authorise(asker, "read", Resource("device", name))
+    with daemon.store.read() as connection:
+        row = connection.execute(_with_leases().where(devices.c.name == name)).one_or_none()
+    if row is None:
+        raise NotFoundError(f"there is no device {name!r}; GET /api/v1/devices lists them")
+    return _show(row)
+
+
+def _with_leases() -> sa.Select[Any]:
+    held = sa.and_(lease_devices.c.device == devices.c.name, lease_devices.c.held)
+    joined = devices.outerjoin(lease_devices, held).outerjoin(leases, leases.c.id == lease_devices.c.lease_id)
+    lease = (leases.c.id.label("lease_id"), leases.c.holder, leases.c.job_id, leases.c.granted_at, leases.c.expires_at)
+    return sa.select(devices, *lease).select_from(joined)
+
+
+def _show(row: sa.Row[Any]) -> dict[str, Any]:
+    lease = None
+    if row.lease_id is not None:
+        lease = {
+            "id": row.lease_id,
+            "holder": row.holder,
+            "job": row.job_id,
+            "since": iso(row.granted_at),
+            "expires_at": iso(row.expires_at),
+        }
+    return {
+        "name": row.name,
+        "kind": row.kind,
+        "state": row.state,
+        "reason": row.state_reason,
+        "since": iso(row.state_since),
+        "labels": row.labels,
+        "room": row.room,
+        "lease": lease,
+    }

@@ -1,0 +1,76 @@
+"""Robots over HTTP: how they are, and taking off an emergency stop (which is pressed in `labctl.api.emergency`)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from drivers.errors import MotionRefusedError
+from labctl.api.common import Asker, Body, Page, TheDaemon
+from labctl.auth import Resource, authorise
+from labctl.errors import ConflictError
+from labctl.robots import Robot
+
+router = APIRouter(prefix="/api/v1/robots", tags=["robots"])
+Text = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
+
+
+class Reset(Body):
+    """Who takes the emergency stop off, at the robot's side, and why that is safe."""
+
+    person: Text
+    reason: Text
+
+
+@router.get("")
+def list_robots(daemon: TheDaemon, asker: Asker) -> Page:
+    """All robots of this daemon."""
+    authorise(asker, "read", Resource("robots"))
+    return Page(items=[_show(robot) for robot in daemon.fleet.robots.values()], next=None)
+
+
+@router.get("/{name}")
+def show_robot(name: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
+    """One robot: its health, what the motion guard does, the battery."""
+    authorise(asker, "read", Resource("robot", name))
+    return _show(daemon.fleet.get(name))
+
+
+@router.post("/{name}/estop/reset")
+def reset_emergency_stop(name: str, reset: Reset, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
+    """Take the emergency stop off. Only a person at the robot's side may say that."""
+    authorise(asker, "robots.reset", Resource("robot", name))
+    robot = daemon.fleet.get(name)
+    try:
+        robot.reset_emergency_stop(reset.person, reset.reason)
+    except MotionRefusedError as exc:
+        raise ConflictError(str(exc)) from exc
+    about = {"person": reset.person, "reason": reset.reason, "principal": asker.name}
+    daemon.store.write(lambda transaction: transaction.emit("robot.estop_reset", device=name, **about))
+    return _show(robot)
+
+
+def _show(robot: Robot) -> dict[str, Any]:
+    state, status = robot.readings()
+    shown: dict[str, Any] = {
+        "name": robot.name,
+        "health": robot.health,
+        "reason": robot.reason,
+        "guard_restarts": robot.restarts,
+        "estop": None if status is None else status.latched,
+        "motion": None,
+        "battery": None,
+    }
+    if status is not None:
+        shown["motion"] = {
+            "allowed": status.allowed,
+            "stopped_by": status.reason,
+            "detail": status.detail,
+            "linear_m_s": status.applied.linear,
+            "angular_rad_s": status.applied.angular,
+        }
+    if state is not None:
+        shown["battery"] = {"ratio": state.battery_ratio, "charging": state.charging, "on_dock": state.on_dock}
+    return shown

@@ -1,0 +1,116 @@
+"""Runs and what they left: measurements and artifacts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from fastapi import APIRouter
+from fastapi.responses import FileResponse
+
+from labctl.api.common import Asker, Cursor, Limit, Page, TheDaemon, iso, page
+from labctl.auth import Resource, authorise
+from labctl.errors import NotFoundError
+from labctl.store.tables import artifacts, measurements, runs
+
+router = APIRouter(prefix="/api/v1", tags=["runs"])
+
+
+@router.get("/runs")
+def list_runs(
+    daemon: TheDaemon, asker: Asker, job: str | None = None, limit: Limit = 100, cursor: Cursor = None
+) -> Page:
+    """Runs, newest first."""
+    authorise(asker, "read", Resource("runs"))
+    statement = sa.select(runs) if job is None else sa.select(runs).where(runs.c.job_id == job)
+    with daemon.store.read() as connection:
+        return page(connection, statement, runs.c.id, _show_run, limit=limit, cursor=cursor)
+
+
+@router.get("/runs/{run}")
+def show_run(run: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
+    """One run with its measurements and artifacts."""
+    authorise(asker, "read", Resource("run", run))
+    with daemon.store.read() as connection:
+        row = connection.execute(sa.select(runs).where(runs.c.id == run)).one_or_none()
+        if row is None:
+            raise NotFoundError(f"there is no run {run!r}; GET /api/v1/runs lists them")
+        taken = connection.execute(
+            sa.select(measurements).where(measurements.c.run_id == run).order_by(measurements.c.id)
+        )
+        kept = connection.execute(sa.select(artifacts).where(artifacts.c.run_id == run).order_by(artifacts.c.id))
+        return {
+            **_show_run(row),
+            "measurements": [_show_measurement(each) for each in taken],
+            "artifacts": [_show_artifact(each) for each in kept],
+        }
+
+
+@router.get("/artifacts")
+def list_artifacts(
+    daemon: TheDaemon, asker: Asker, run: str | None = None, limit: Limit = 100, cursor: Cursor = None
+) -> Page:
+    """Files that runs left behind, newest first."""
+    authorise(asker, "read", Resource("artifacts"))
+    statement = sa.select(artifacts) if run is None else sa.select(artifacts).where(artifacts.c.run_id == run)
+    with daemon.store.read() as connection:
+        return page(connection, statement, artifacts.c.id, _show_artifact, limit=limit, cursor=cursor)
+
+
+@router.get("/artifacts/{artifact}")
+def show_artifact(artifact: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
+    """What is known of one file."""
+    authorise(asker, "read", Resource("artifact", artifact))
+    with daemon.store.read() as connection:
+        row = connection.execute(sa.select(artifacts).where(artifacts.c.id == artifact)).one_or_none()
+    if row is None:
+        raise NotFoundError(f"there is no artifact {artifact!r}; GET /api/v1/artifacts lists them")
+    return _show_artifact(row)
+
+
+@router.get("/artifacts/{artifact}/content", response_class=FileResponse)
+def read_artifact(artifact: str, daemon: TheDaemon, asker: Asker) -> FileResponse:
+    """The file itself; byte ranges may be asked for."""
+    authorise(asker, "read", Resource("artifact", artifact))
+    with daemon.store.read() as connection:
+        row = connection.execute(sa.select(artifacts).where(artifacts.c.id == artifact)).one_or_none()
+    if row is None:
+        raise NotFoundError(f"there is no artifact {artifact!r}; GET /api/v1/artifacts lists them")
+    try:
+        path = daemon.artifacts.path(row.location)
+    except FileNotFoundError:
+        raise NotFoundError(f"the file of artifact {artifact} was removed from the data folder") from None
+    # A report is a page of somebody's making: it may not act with the rights of this one.
+    headers = {"Content-Security-Policy": "sandbox allow-scripts", "X-Content-Type-Options": "nosniff"}
+    return FileResponse(
+        path, media_type=row.media_type, filename=row.name, content_disposition_type="inline", headers=headers
+    )
+
+
+def _show_run(row: sa.Row[Any]) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "job": row.job_id,
+        "lease": row.lease_id,
+        "attempt": row.attempt,
+        "state": row.state,
+        "verdict": row.verdict,
+        "reason": row.reason,
+        "started_at": iso(row.started_at),
+        "finished_at": iso(row.finished_at),
+    }
+
+
+def _show_measurement(row: sa.Row[Any]) -> dict[str, Any]:
+    shown = {name: getattr(row, name) for name in ("step", "name", "value", "unit", "low", "high", "verdict")}
+    return {**shown, "taken_at": iso(row.taken_at)}
+
+
+def _show_artifact(row: sa.Row[Any]) -> dict[str, Any]:
+    shown = {name: getattr(row, name) for name in ("id", "name", "media_type", "size", "sha256")}
+    return {
+        **shown,
+        "run": row.run_id,
+        "created_at": iso(row.created_at),
+        "href": f"/api/v1/artifacts/{row.id}/content",
+    }

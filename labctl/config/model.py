@@ -1,0 +1,110 @@
+"""What a lab file says: the lab's name and its devices by name, each of a kind."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from drivers.guard.settings import DockingRules, Footprint, LidarRules, Limits, PoseRules, Stopping
+from drivers.types import BaseGeometry
+
+NAME = re.compile(r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$")
+Name = Annotated[str, StringConstraints(pattern=NAME.pattern)]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class Section(BaseModel):
+    """Any part of the lab file: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DeviceConfig(Section):
+    """What every device has. `room`: the room that a lease of the device takes as well."""
+
+    files: ClassVar[tuple[str, ...]] = ()  # fields that hold paths, which count from the lab file's folder
+
+    kind: str
+    labels: dict[Label, Label] = {}
+    room: Name | None = None
+
+
+class RoomConfig(DeviceConfig):
+    """A room as a device. `map`: a room file, or the name of a room that ships with the program."""
+
+    kind: Literal["room"] = "room"
+    map: str = "standard"
+
+
+class LidarConfig(DeviceConfig):
+    """A LiDAR that stands by itself: `tcp://host:10940` or `serial:///dev/ttyACM0`."""
+
+    kind: Literal["lidar"] = "lidar"
+    driver: Literal["scip"] = "scip"
+    url: str
+
+
+class BaseSection(Section):
+    """The motor board of a robot, at any pyserial URL or device path."""
+
+    driver: Literal["create2"] = "create2"
+    url: str
+    geometry: BaseGeometry | None = Field(default=None, description="nominal values of the Create 2 unless given")
+
+
+class LidarSection(Section):
+    """The LiDAR on a robot, where it is mounted, and what a scan must be to allow motion."""
+
+    driver: Literal["scip"] = "scip"
+    url: str
+    rules: LidarRules = LidarRules()
+
+
+class GuardSection(Section):
+    """What the motion guard of a robot enforces."""
+
+    command_ttl_s: Annotated[float, Field(ge=0.02, le=1.0)] = 0.25
+    limits: Limits = Limits()
+    stopping: Stopping = Stopping()
+    footprint: Footprint = Footprint()
+    pose: PoseRules = PoseRules()
+    docking: DockingRules = DockingRules()
+
+
+class RobotConfig(DeviceConfig):
+    """A telepresence robot: a motor board with a LiDAR on it, in a room.
+
+    `calibration`: a calibration file of its odometry. `time_scale`: how much faster than real time its bench runs;
+    only where `simulated` is set.
+    """
+
+    files: ClassVar[tuple[str, ...]] = ("calibration",)
+
+    kind: Literal["robot"] = "robot"
+    room: Name
+    base: BaseSection
+    lidar: LidarSection
+    guard: GuardSection = GuardSection()
+    calibration: Path | None = None
+    simulated: bool = False
+    time_scale: Annotated[float, Field(ge=0.1, le=100)] = 1.0
+
+    @model_validator(mode="after")
+    def _real_robots_obey_real_time(self) -> RobotConfig:
+        if self.time_scale != 1 and not self.simulated:
+            raise ValueError("time_scale other than 1 is for a simulated robot: set simulated: true, or leave it out")
+        return self
+
+
+class Lab(Section):
+    """A whole lab file."""
+
+    lab: Name
+    devices: Annotated[dict[Name, Any], Field(min_length=1)]
+
+    def robots(self) -> dict[str, RobotConfig]:
+        """The robots by name."""
+        return {name: device for name, device in self.devices.items() if isinstance(device, RobotConfig)}

@@ -1,0 +1,224 @@
+"""Keeps one robot's motion guard running and connected, and passes grants and emergency stops on to it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import structlog
+
+from drivers.clock import Clock, clock_for_scale
+from drivers.errors import DeviceError
+from drivers.guard import GuardClient, GuardProcess, GuardSettings
+from drivers.types import BaseState, MotionStatus
+from labctl.errors import LabFailureError, UnavailableError
+from labctl.robots.orphans import end_orphan
+
+log = structlog.get_logger(__name__)
+_LOOK_EVERY_S = 0.25
+_BACK_OFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+_STEADY_AFTER_S = 60.0
+
+
+class RobotHealth(StrEnum):
+    """Whether the robot can be used."""
+
+    STARTING = "starting"
+    READY = "ready"
+    OFFLINE = "offline"
+
+
+@dataclass(frozen=True, slots=True)
+class _Lease:
+    fencing: int
+    deadline: float  # of time.monotonic()
+
+
+class Robot:
+    """One robot. `on_health` is called on each change with health and reason, from the supervising thread."""
+
+    def __init__(self, settings: GuardSettings, on_health: Callable[[str, RobotHealth, str], None]) -> None:
+        self.settings = settings
+        self.health = RobotHealth.STARTING
+        self.reason = "its guard is starting"
+        self.restarts = 0
+        self._clock = clock_for_scale(settings.time_scale)
+        self._on_health = on_health
+        self._stop = threading.Event()
+        self._lock = threading.RLock()
+        self._control: GuardClient | None = None
+        self._holders: set[GuardClient] = set()
+        self._lease: _Lease | None = None
+        self._thread = threading.Thread(target=self._supervise, name=f"robot {settings.name}", daemon=True)
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    @property
+    def clock(self) -> Clock:
+        return self._clock
+
+    def start(self) -> None:
+        """Begin to supervise."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop the robot and end its guard."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    # Leases
+
+    def grant(self, fencing: int, deadline: float) -> None:
+        """The lease with `fencing` holds the robot until `deadline` of `time.monotonic()`; also renews."""
+        with self._lock:
+            if self._lease is not None and fencing < self._lease.fencing:
+                return
+            self._lease = _Lease(fencing, deadline)
+            self._tell_lease()
+            for holder in self._holders:
+                if holder.fencing == fencing:
+                    with contextlib.suppress(DeviceError):
+                        holder.renew(self._on_clock(deadline))
+
+    def release(self, fencing: int) -> None:
+        """The lease is over: the guard stops the robot."""
+        with self._lock:
+            if self._lease is None or self._lease.fencing != fencing:
+                return
+            self._lease = None
+            if self._control is not None:
+                with contextlib.suppress(DeviceError):
+                    self._control.release()
+
+    @contextmanager
+    def hold(self, fencing: int) -> Iterator[tuple[GuardClient, Clock]]:
+        """A connection of its own that may drive while the lease with `fencing` lasts."""
+        with self._lock:
+            lease, control = self._lease, self._control
+            if lease is None or lease.fencing != fencing:
+                raise LabFailureError(f"the lease with fencing number {fencing} no longer holds {self.name}")
+            if control is None:
+                raise LabFailureError(f"{self.name} is {self.health}: {self.reason}")
+            client = self._connect(lease.fencing, self._on_clock(lease.deadline))
+            self._holders.add(client)
+        try:
+            yield client, self._clock
+        finally:
+            with self._lock:
+                self._holders.discard(client)
+            client.close()
+
+    # Emergency stop
+
+    def emergency_stop(self, reason: str) -> None:
+        """Stop and latch. Raises UnavailableError when the guard does not take it."""
+        control = self._control
+        try:
+            if control is None:
+                raise UnavailableError(
+                    f"no emergency stop for {self.name}: it is {self.health} ({self.reason}). {_BY_HAND}"
+                )
+            control.emergency_stop(reason)
+        except DeviceError as exc:
+            raise UnavailableError(f"no emergency stop for {self.name}: {exc}. {_BY_HAND}") from exc
+
+    def reset_emergency_stop(self, person: str, reason: str) -> None:
+        """Take the latch off. Raises UnavailableError or `drivers.errors.MotionRefusedError`."""
+        control = self._control
+        if control is None:
+            raise UnavailableError(f"{self.name} is {self.health}: {self.reason}")
+        control.reset_emergency_stop(person, reason)
+
+    def readings(self) -> tuple[BaseState | None, MotionStatus | None]:
+        """What the motor board and the guard said last, where they said anything."""
+        control = self._control
+        if control is None:
+            return None, None
+        try:
+            status = control.latest_status() or control.status()
+            state = control.state()
+        except DeviceError:
+            return None, None if control is None else _status(control)
+        return state, status
+
+    # Supervision
+
+    def _supervise(self) -> None:
+        failures = 0
+        while not self._stop.is_set():
+            began = time.monotonic()
+            try:
+                self._serve_guard()
+            except (DeviceError, OSError, ValueError) as exc:
+                self._set(RobotHealth.OFFLINE, str(exc))
+            if time.monotonic() - began > _STEADY_AFTER_S:
+                failures = 0
+            if self._stop.wait(_BACK_OFF_S[min(failures, len(_BACK_OFF_S) - 1)]):
+                break
+            failures += 1
+            self.restarts += 1
+
+    def _serve_guard(self) -> None:
+        """Start the guard and stay until it ends, its connection is lost, or we are told to stop."""
+        settings = self.settings
+        if (pid := end_orphan(Path(settings.listen[0].removeprefix("unix://")))) is not None:
+            log.warning("ended a guard that an earlier daemon left behind", robot=self.name, pid=pid)
+        folder = Path(settings.state_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (
+            GuardProcess.start(settings, log=folder / "guard.log") as guard,
+            guard.client(clock=self._clock) as control,
+        ):
+            control.latest_status()
+            with self._lock:
+                self._control = control
+                self._tell_lease()
+            self._set(RobotHealth.READY, "")
+            try:
+                while not self._stop.wait(_LOOK_EVERY_S):
+                    if not guard.running:
+                        raise OSError(f"the guard of {self.name} ended; see {folder / 'guard.log'}")
+                    control.latest_status()
+                    control.status()
+            finally:
+                with self._lock:
+                    self._control = None
+
+    def _tell_lease(self) -> None:
+        if self._control is not None and self._lease is not None:
+            try:
+                self._control.grant(self._lease.fencing, self._on_clock(self._lease.deadline))
+            except DeviceError as exc:
+                log.warning("the guard did not take a grant", robot=self.name, error=str(exc))
+
+    def _connect(self, fencing: int, deadline: float) -> GuardClient:
+        return GuardClient.connect(self.settings.listen[0], fencing, deadline, self._clock, self.settings.token)
+
+    def _on_clock(self, monotonic: float) -> float:
+        """A time of `time.monotonic()` on the robot's own clock, which may run faster."""
+        return self._clock.now() + (monotonic - time.monotonic()) / self._clock.to_wall(1.0)
+
+    def _set(self, health: RobotHealth, reason: str) -> None:
+        if (health, reason) != (self.health, self.reason):
+            self.health, self.reason = health, reason
+            log.info("robot health", robot=self.name, health=health.value, reason=reason)
+            self._on_health(self.name, health, reason)
+
+
+_BY_HAND = "Use the stop on the robot itself"
+
+
+def _status(control: GuardClient) -> MotionStatus | None:
+    try:
+        return control.status()
+    except DeviceError:
+        return None

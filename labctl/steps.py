@@ -1,0 +1,128 @@
+"""What an action is given and gives back: the contract between the sequencer and whatever a step uses."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from pydantic import BaseModel
+
+from drivers.clock import Clock
+from drivers.protocols import GuardedBase
+from labctl.config import Lab
+
+Parameters = TypeVar("Parameters", bound=BaseModel)
+
+
+class Verdict(StrEnum):
+    """How a step or a run ended; the worst of several counts."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    ERRORED = "errored"
+
+    @classmethod
+    def worst(cls, verdicts: list[Verdict]) -> Verdict:
+        """Of none: passed."""
+        order = list(cls)
+        return max(verdicts, key=order.index, default=cls.PASSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of a step, with a sentence for people where it is not plain success."""
+
+    verdict: Verdict
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A value with its unit (SI, or "1") and limits."""
+
+    name: str
+    value: float | None
+    unit: str
+    low: float | None = None
+    high: float | None = None
+    verdict: Verdict | None = None
+
+
+class Cancellation:
+    """A wish that a step ends early; thread-safe."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self._lock = threading.Lock()
+        self._callbacks: list[Callable[[str], None]] = []
+        self.reason = ""
+        self.verdict = Verdict.CANCELLED
+
+    @property
+    def asked(self) -> bool:
+        return self._asked.is_set()
+
+    def ask(self, reason: str, verdict: Verdict = Verdict.CANCELLED) -> None:
+        """The first reason counts. `verdict`: what the step's becomes."""
+        with self._lock:
+            if self._asked.is_set():
+                return
+            self.reason, self.verdict = reason, verdict
+            self._asked.set()
+            callbacks = tuple(self._callbacks)
+        for callback in callbacks:
+            callback(reason)
+
+    def on_asked(self, callback: Callable[[str], None]) -> None:
+        """Call back with the reason, at once when it was asked already."""
+        with self._lock:
+            self._callbacks.append(callback)
+            asked = self._asked.is_set()
+        if asked:
+            callback(self.reason)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Sleep, unless cancelled."""
+        return self._asked.wait(timeout_s)
+
+
+class Bases(Protocol):
+    """Where actions get a robot's guarded base."""
+
+    def hold(self, robot: str, fencing: int) -> AbstractContextManager[tuple[GuardedBase, Clock]]:
+        """A connection that may drive for as long as the lease with that fencing number lasts.
+
+        Raises a `drivers.errors.DeviceError` when the guard does not answer, LabFailureError when the lease is over.
+        """
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """Everything a step may touch. `folder`: an empty folder of its own, gone afterwards."""
+
+    lab: Lab
+    device: str
+    roles: Mapping[str, str]
+    fencing: int
+    folder: Path
+    workers: Executor
+    bases: Bases
+    cancellation: Cancellation
+    emit: Callable[[str, dict[str, Any]], None]  # kind without "step.", data
+    measure: Callable[[list[Measurement]], None]
+    keep: Callable[[Path, str, str], None]  # file, name, media type
+
+
+class Action(Protocol, Generic[Parameters]):
+    """What `uses:` names. Raises `drivers.errors.DeviceError` or LabFailureError for causes on the lab's side."""
+
+    parameters: type[Parameters]
+
+    def run(self, context: StepContext, parameters: Parameters) -> Outcome: ...

@@ -1,0 +1,7 @@
+"""The lab's state: tables, migrations, transactions, events and artifacts."""
+
+from labctl.store.artifacts import ArtifactStore
+from labctl.store.database import Store, Transaction, open_store
+from labctl.store.identifiers import new_id
+
+__all__ = ["ArtifactStore", "Store", "Transaction", "new_id", "open_store"]

@@ -1,0 +1,168 @@
+"""The tables. Times are seconds since 1970 by the database's clock; structured values are JSON."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+_Big = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only a column that is plainly INTEGER
+
+principals = Table(
+    "principals",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("kind", Text, nullable=False),  # person, ci, device
+    Column("created_at", Double, nullable=False),
+)
+
+devices = Table(
+    "devices",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("room", Text),  # the room that a lease of this device takes too
+    Column("state", Text, nullable=False),  # good, offline, removed
+    Column("state_reason", Text, nullable=False),
+    Column("state_since", Double, nullable=False),
+)
+
+# Monotonic numbers that must never repeat, such as the fencing number.
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", _Big, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("document", JSON, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("state", Text, nullable=False),  # queued, running, finished
+    Column("verdict", Text),
+    Column("reason", Text, nullable=False),
+    Column("submitted_at", Double, nullable=False),
+    Column("finished_at", Double),
+    CheckConstraint("(state = 'finished') = (verdict IS NOT NULL)", name="verdict_when_finished"),
+    Index(None, "state"),
+)
+
+# A lease begins as a request (waiting), and is then active until it is released, expires or is refused.
+leases = Table(
+    "leases",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("state", Text, nullable=False),  # waiting, active, released, expired, refused
+    Column("holder", Text, nullable=False),
+    Column("job_id", Text, ForeignKey("jobs.id")),
+    Column("require", JSON, nullable=False),  # [{"role", "device" or "kind" and "labels"}]
+    Column("duration_s", Double, nullable=False),
+    Column("fencing", _Big, unique=True),
+    Column("requested_at", Double, nullable=False),
+    Column("granted_at", Double),
+    Column("expires_at", Double),
+    Column("ended_at", Double),
+    Column("end_reason", Text),
+    Index(None, "state"),
+)
+
+lease_devices = Table(
+    "lease_devices",
+    metadata,
+    Column("lease_id", Text, ForeignKey("leases.id"), primary_key=True),
+    Column("device", Text, ForeignKey("devices.name"), primary_key=True),
+    Column("role", Text),
+    Column("held", Boolean, nullable=False),
+    Index("one_holder_per_device", "device", unique=True, sqlite_where=text("held"), postgresql_where=text("held")),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("job_id", Text, ForeignKey("jobs.id"), nullable=False),
+    Column("lease_id", Text, ForeignKey("leases.id"), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("state", Text, nullable=False),  # running, finished
+    Column("verdict", Text),
+    Column("reason", Text, nullable=False),
+    Column("cancel_asked", Boolean, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("finished_at", Double),
+    CheckConstraint("(state = 'finished') = (verdict IS NOT NULL)", name="verdict_when_finished"),
+    Index(None, "job_id"),
+    Index(None, "state"),
+)
+
+measurements = Table(
+    "measurements",
+    metadata,
+    Column("id", _Big, primary_key=True, autoincrement=True),
+    Column("run_id", Text, ForeignKey("runs.id"), nullable=False),
+    Column("step", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("value", Double),
+    Column("unit", Text, nullable=False),
+    Column("low", Double),
+    Column("high", Double),
+    Column("verdict", Text),
+    Column("taken_at", Double, nullable=False),
+    Index(None, "run_id"),
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("run_id", Text, ForeignKey("runs.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("media_type", Text, nullable=False),
+    Column("size", _Big, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("location", Text, nullable=False),  # relative to the artifact store
+    Column("created_at", Double, nullable=False),
+    Index(None, "run_id"),
+)
+
+# Append-only: one row per change of state, in the transaction that made the change.
+events = Table(
+    "events",
+    metadata,
+    Column("sequence", _Big, primary_key=True, autoincrement=True),
+    Column("time", Double, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("device", Text),
+    Column("lease_id", Text),
+    Column("job_id", Text),
+    Column("run_id", Text),
+    Column("data", JSON, nullable=False),
+    Index(None, "run_id", "sequence"),
+    sqlite_autoincrement=True,
+)
