@@ -1,0 +1,22 @@
+"""A connection to the daemon whose refusals end the command with their own words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from labctl.cli.exits import ERRORED, USAGE, ExpectedError
+from labctl.client import Lab, LabClientError
+
+# Wrong input of the user's: unknown names, wrong documents.
+_OF_THE_USER = (400, 404, 413, 422)
+
+
+@contextmanager
+def connected(url: str | None) -> Iterator[Lab]:
+    """The lab at `url`. A refusal inside becomes an ExpectedError."""
+    with Lab(url) as lab:
+        try:
+            yield lab
+        except LabClientError as exc:
+            raise ExpectedError(str(exc), USAGE if exc.status in _OF_THE_USER else ERRORED) from None

@@ -1,0 +1,70 @@
+"""`labctl demo`: a simulated robot on real wires, a daemon, the standard course, a verdict with a report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from labctl.cli.connecting import connected
+from labctl.cli.courses import collect, course_job, report
+from labctl.cli.daemon_child import daemon_child
+from labctl.cli.exits import OF_VERDICT, ExpectedError
+from labctl.cli.installation import check_top_level_packages
+from labctl.cli.jobs import wait_for
+from labctl.cli.output import note
+
+COURSE = "standard"
+ROOM = "standard"
+ROBOT = "robot-1"
+
+
+def run_demo(out: Path, time_scale: float, seed: int, *, as_json: bool) -> int:
+    """Run it all and end it all. Files go to `out`; what an earlier demo left there is replaced."""
+    check_top_level_packages()
+    from drivers.errors import DeviceError
+    from drivers.sim import Bench
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    work = out / "lab"
+    try:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        note(f"starting a simulated robot in the room {ROOM}, {time_scale:g} times as fast as real time")
+        with Bench(ROOM, time_scale, seed) as bench:
+            lab_file = work / "lab.yaml"
+            robot = bench.robots[0]
+            lab_file.write_text(_lab_file(robot.base_url, robot.lidar_url, time_scale), encoding="utf-8")
+            note("starting the lab's daemon")
+            with daemon_child(lab_file, work / "data", work / "daemon.log") as daemon, connected(daemon.url) as lab:
+                job = lab.submit(json.dumps(course_job(COURSE, ROBOT)), source="demo")
+                finished = wait_for(lab, job["id"])
+                result = collect(lab, finished, out)
+    except DeviceError as exc:
+        raise ExpectedError(str(exc)) from None
+    except OSError as exc:
+        raise ExpectedError(f"cannot write to {out}: {exc}") from None
+    report(finished, result, as_json=as_json)
+    return OF_VERDICT[finished["verdict"]]
+
+
+def _lab_file(base_url: str, lidar_url: str, time_scale: float) -> str:
+    """A lab of one simulated robot in one room."""
+    robot: dict[str, Any] = {
+        "kind": "robot",
+        "room": "corridor",
+        "labels": {"model": "create2"},
+        "simulated": True,
+        "time_scale": time_scale,
+        "base": {"driver": "create2", "url": base_url},
+        "lidar": {"driver": "scip", "url": lidar_url},
+    }
+    lab = {"lab": "demo", "devices": {"corridor": {"kind": "room", "map": ROOM}, ROBOT: robot}}
+    return json.dumps(lab, indent=2) + "\n"
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
