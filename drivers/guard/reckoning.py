@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import deque
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,38 +17,57 @@ from drivers.types import BaseGeometry, BaseState, Pose, Twist
 _HISTORY = 1000  # records of 15 ms: a pose may be told up to 15 s after it was measured
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """Odometry at one reading. `way` (m) and `turning` (rad) add up whatever the direction; `swing` (rad m) is the
+    turning so far, added up along the way: what an error of the turning rate does to the position."""
+
+    time: float
+    pose: Pose
+    way: float
+    turning: float
+    swing: float
+
+
 class Reckoning:
     """Dead reckoning from the board's ticks on top of the last pose that was set."""
 
     def __init__(self, geometry: BaseGeometry, rules: PoseRules) -> None:
         self._geometry = geometry
         self._rules = rules
-        self._history: deque[tuple[float, Pose, float, float]] = deque(maxlen=_HISTORY)  # time, pose, way, turning
+        self._history: deque[_Entry] = deque(maxlen=_HISTORY)
         self._ticks: tuple[int, int] | None = None
-        self._fix: tuple[Pose, tuple[float, Pose, float, float]] | None = None
+        self._fix: tuple[Pose, _Entry] | None = None
 
     def update(self, state: BaseState) -> None:
         """Carry on with a reading of the board."""
-        pose, way, turning = (self._history[-1][1:]) if self._history else (Pose(0, 0, 0, frame="odometry"), 0.0, 0.0)
+        last = (
+            self._history[-1] if self._history else _Entry(state.time, Pose(0, 0, 0, frame="odometry"), 0.0, 0.0, 0.0)
+        )
+        entry = _Entry(state.time, last.pose, last.way, last.turning, last.swing)
         if self._ticks is not None:
             left = (state.left_ticks - self._ticks[0]) * self._geometry.left_metres_per_tick
             right = (state.right_ticks - self._ticks[1]) * self._geometry.right_metres_per_tick
-            step = Twist((left + right) / 2, (right - left) / self._geometry.wheel_base_m)
             if left or right:
+                step = Twist((left + right) / 2, (right - left) / self._geometry.wheel_base_m)
                 x, y, heading = (float(value) for value in arc(step, np.ones(1))[0])
-                pose = pose.compose(Pose(x, y, heading))
-                way += (abs(left) + abs(right)) / 2
-                turning += abs(step.angular)
+                entry = _Entry(
+                    state.time,
+                    last.pose.compose(Pose(x, y, heading)),
+                    last.way + abs(step.linear),
+                    last.turning + abs(step.angular),
+                    last.swing + abs(step.linear) * (last.turning + abs(step.angular)),
+                )
         self._ticks = (state.left_ticks, state.right_ticks)
-        self._history.append((state.time, pose, way, turning))
+        self._history.append(entry)
 
     def set_pose(self, pose: Pose) -> str | None:
         """Take `pose` (in the map, at `pose.time` of the guard's clock) as true. Returns why not, if it cannot."""
         if not self._history:
             return "the board has not been heard yet"
-        index = bisect_right(self._history, pose.time, key=lambda entry: entry[0])
-        if index == 0 and pose.time < self._history[0][0] - 0.1:
-            return f"the pose was measured {self._history[-1][0] - pose.time:.1f} s ago, too long to carry on from"
+        index = bisect_right(self._history, pose.time, key=lambda entry: entry.time)
+        if index == 0 and pose.time < self._history[0].time - 0.1:
+            return f"the pose was measured {self._history[-1].time - pose.time:.1f} s ago, too long to carry on from"
         self._fix = (pose, self._history[max(0, index - 1)])
         return None
 
@@ -61,16 +81,16 @@ class Reckoning:
         """Where the base is now; None when unknown, too old or too uncertain."""
         if self._fix is None or not self._history:
             return None
-        fix, (_, then, way_then, turning_then) = self._fix
-        _, present, way_now, turning_now = self._history[-1]
-        rules = self._rules
+        fix, then = self._fix
+        present, rules = self._history[-1], self._rules
         if now - fix.time > rules.max_age_s:
             return None
-        way, turning = way_now - way_then, turning_now - turning_then
-        heading_sigma = math.sqrt(max(0.0, float(fix.covariance[2, 2]))) + rules.drift_rad_per_rad * turning
+        way = present.way - then.way
+        turned_way = present.swing - then.swing - then.turning * way
+        heading_sigma = math.sqrt(max(0.0, float(fix.covariance[2, 2])))
         start_sigma = math.sqrt(max(0.0, float(np.linalg.eigvalsh(fix.covariance[:2, :2])[-1])))
-        sigma = start_sigma + way * (rules.drift_m_per_m + heading_sigma)
+        sigma = start_sigma + way * (rules.drift_m_per_m + heading_sigma) + turned_way * rules.drift_rad_per_rad
         if not sigma <= rules.max_sigma_m:
             return None
-        at = fix.compose(then.between(present))
+        at = fix.compose(then.pose.between(present.pose))
         return Located(Pose(at.x, at.y, at.heading, frame=fix.frame, time=now), sigma)

@@ -24,7 +24,8 @@ Stored = Callable[[str | None], None]
 class Requests:
     """Carries out clients' messages on a core.
 
-    `persist` stores the core's memory and then calls what it is given; `start_docking` writes to the board.
+    `persist` stores the core's memory and then calls what it is given; `start_docking` writes to the board; `decide`
+    lets the core decide at once, so that a status tells what became of the command before it.
     """
 
     def __init__(
@@ -32,14 +33,17 @@ class Requests:
         settings: GuardSettings,
         clock: Clock,
         core: GuardCore,
+        *,
         persist: Callable[[Stored], None],
         start_docking: Callable[[], None],
+        decide: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._core = core
         self._persist = persist
         self._start_docking = start_docking
+        self._decide = decide
         # Each tells whether it has answered already, or will later.
         self._operations: dict[str, Callable[[Session, Request, float], bool]] = {
             "drive": self._drive,
@@ -110,6 +114,7 @@ class Requests:
         return True
 
     def _status(self, session: Session, request: Request, now: float) -> bool:
+        self._decide()
         _answer(session, request, status=wire.pack_status(self._core.status(now, request.get("fencing"))))
         return True
 

@@ -52,7 +52,14 @@ class GuardServer:
         self._lock = _claim(Path(settings.state_dir))
         self._memory_file = MemoryFile(Path(settings.state_dir) / "guard.json")
         self.core = GuardCore(settings, self._memory_file.load())
-        self._requests = Requests(settings, clock, self.core, self._persist, self._start_docking)
+        self._requests = Requests(
+            settings,
+            clock,
+            self.core,
+            persist=self._persist,
+            start_docking=self._start_docking,
+            decide=self._decide,
+        )
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
@@ -129,11 +136,16 @@ class GuardServer:
             ]
             now = self._clock.now()
             if any(asked) or now >= due:
-                self._take_board(now)
-                self._act(self.core.tick(now), now)
+                self._decide()
                 self._tell(now)
                 due = now + TICK_S
             self._watch_sessions(now)
+
+    def _decide(self) -> None:
+        """Let the core decide on what is known now, and write that."""
+        now = self._clock.now()
+        self._take_board(now)
+        self._act(self.core.tick(now), now)
 
     def _take_scans(self) -> None:
         if self._lidar is None:

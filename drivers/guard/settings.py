@@ -131,8 +131,8 @@ class PoseRules:
     __pydantic_config__: ClassVar[dict[str, str]] = _FORBID
     max_age_s: float = 120.0
     max_sigma_m: float = 0.15
-    drift_m_per_m: float = 0.02
-    drift_rad_per_rad: float = 0.02
+    drift_m_per_m: float = 0.01
+    drift_rad_per_rad: float = 0.01
 
     def __post_init__(self) -> None:
         _within("max_age_s", self.max_age_s, 0.1, 3600.0)
