@@ -16,11 +16,13 @@ from drivers.types import Array, Pose
 
 MIN_BEAMS = 20
 HYPOTHESES = 8
+# Poses closer than this are one hypothesis: the fit brings them together.
 DISTINCT_M = 0.15
 DISTINCT_RAD = math.radians(5.0)
+# A range this far from the one predicted is explained by half; wide, since hypotheses are compared before the last fit.
+EXPLAINED_M = 0.1
 AMBIGUOUS_RATIO = 0.9
 MIN_INLIER_RATIO = 0.5
-EXPLAINED_M = 0.1
 
 
 def locate(

@@ -26,21 +26,25 @@ from courses.localization.search import (
 from drivers.types import Array, Pose
 
 MIN_POINTS = 10
-MIN_SCALE_M = 0.005
 HYPOTHESES = 3
+# Poses closer than this are one hypothesis: iterative closest point brings them together.
 DISTINCT_M = 0.07
 DISTINCT_RAD = math.radians(5.0)
+# A point this far from a line is explained by it to 61 %.
 SCORE_M = 0.05
-MAX_FITS = 3
-FIRST_ITERATIONS = 4
-ITERATIONS = 20
-CONVERGED = 3e-4
+# What the other scan could not see counts nearly as explained: scans of two places overlap in part only.
 NEUTRAL = 0.7
 VIEW_BEAMS = 1.5
+# A hypothesis is fitted when its coarse score is at least this share of the best.
 WORTH_FITTING = 0.85
+MAX_FITS = 3
+FIRST_ITERATIONS, ITERATIONS = 4, 20
+CONVERGED = 3e-4
+# 95 % efficient for Gaussian residuals; the scale is not let below what the lines themselves are good for.
+TUKEY = 4.685
+MIN_SCALE_M = 0.005
 AMBIGUOUS_RATIO = 0.95
 MIN_INLIER_RATIO = 0.3
-TUKEY = 4.685
 
 
 def match_scans(
@@ -62,20 +66,7 @@ def match_scans(
     """
     window = SearchWindow(guess_triple(guess), search_m, search_rad)
     target, source = outline_of(_cloud(reference, "reference")), outline_of(_cloud(scan, "scan"))
-    lines = stamped(target)
-    sample = thinned(source.points, BEAMS)
-    candidates = correlate(lines.grid, sample, window, HYPOTHESES)
-    candidates = slide(lines, sample, np.concatenate((window.guess[None], candidates)), window)
-    scores = line_score(lines, source.points, candidates, SCORE_M)
-    order = np.argsort(window.cost(candidates) - scores)
-    worthy = candidates[order[scores[order] >= WORTH_FITTING * scores[order[0]]]]
-    profiled = thinned(source.points, 2 * BEAMS)
-    seeds = []
-    for candidate in distinct(worthy, DISTINCT_M, DISTINCT_RAD)[:MAX_FITS]:
-        seeds += [candidate, best_along_weakest(lines, profiled, candidate, window, SCORE_M)]
-    seeds = distinct(np.array(seeds), DISTINCT_M, DISTINCT_RAD)[:MAX_FITS]
-    if len(seeds) > 1:
-        seeds.append(window.guess)
+    seeds = _seeds(target, source, window)
     iterations = FIRST_ITERATIONS if len(seeds) > 1 else ITERATIONS
     fits = [_closest_points(target, source, seed, window, iterations) for seed in seeds]
     fits.sort(key=lambda fit: float(window.cost(fit.pose)) - fit.score)
@@ -97,6 +88,23 @@ def match_scans(
         range_bias_sensitivity=fit.bias_sensitivity,
         survey_sensitivity=np.empty((3, 0)),
     )
+
+
+def _seeds(target: Outline, source: Outline, window: SearchWindow) -> list[Array]:
+    """Poses (3,) to begin from: one where the search leaves no doubt, else the best few and the guess itself."""
+    lines = stamped(target)
+    sample = thinned(source.points, BEAMS)
+    poses = np.concatenate((window.guess[None], correlate(lines.grid, sample, window, HYPOTHESES)))
+    poses = slide(lines, sample, poses, window)
+    scores = line_score(lines, source.points, poses, SCORE_M)
+    order = np.argsort(window.cost(poses) - scores)
+    worthy = poses[order[scores[order] >= WORTH_FITTING * scores[order[0]]]]
+    profiled = thinned(source.points, 2 * BEAMS)
+    seeds = []
+    for pose in distinct(worthy, DISTINCT_M, DISTINCT_RAD)[:MAX_FITS]:
+        seeds += [pose, best_along_weakest(lines, profiled, pose, window, SCORE_M)]
+    seeds = distinct(np.array(seeds), DISTINCT_M, DISTINCT_RAD)[:MAX_FITS]
+    return [*seeds, window.guess] if len(seeds) > 1 else seeds
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,15 +15,17 @@ from courses.localization.match import SearchWindow
 from courses.localization.room_map import DistanceGrid
 from drivers.types import Array
 
+# The grid of poses, and a blur of the map wide enough that none falls between: 1.5 deg is 13 cm at 5 m.
 STEP_M = 0.1
 STEP_RAD = math.radians(3.0)
 KERNEL_M = 0.12
 BEAMS = 90
+# A pose that puts fewer of the beams than this near an obstacle is no hypothesis.
 LEAST_SHARE = 0.02
-PROFILE_STEP_M = 0.025
-PROFILE_STEPS = 14
 SEPARATION_M = 0.3
 SEPARATION_RAD = math.radians(9.0)
+PROFILE_STEP_M, PROFILE_STEPS = 0.025, 14
+# Residuals above the scale are left out: wide first, so that walls a grid step off still pull.
 SLIDE_SCALES_M = (0.4, 0.4, 0.3, 0.3, 0.2, 0.15, 0.1, 0.1)
 
 
