@@ -32,11 +32,7 @@ def docked_fault(state: BaseState) -> str:
         return "the board sees no home base as charging source"
     if state.charging not in _CHARGING:
         return f"the charging state is {state.charging.value}"
-    if (
-        state.charging is not ChargingState.WAITING
-        and state.battery_ratio < CURRENT_WANTED_BELOW
-        and state.battery_current_a < MIN_CURRENT_A
-    ):
+    if state.battery_ratio < CURRENT_WANTED_BELOW and state.battery_current_a < MIN_CURRENT_A:
         return (
             f"the battery is at {state.battery_ratio:.0%} and takes {state.battery_current_a:.2f} A; "
             f"at least {MIN_CURRENT_A} A is expected below {CURRENT_WANTED_BELOW:.0%}"

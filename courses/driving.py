@@ -194,7 +194,7 @@ class Driver:
         return state
 
     def fix(self) -> Match | None:
-        """At standstill: correct the pose by a scan, unless that was done where the base stands. None: it matched nothing."""
+        """At standstill: correct the pose by a scan, unless that was done here already. None: it matched nothing."""
         state = self.wait_for_rest(self.limits.settle_s)
         ticks = (state.left_ticks, state.right_ticks)
         if self._fixed is None or self._fixed[0] != ticks:

@@ -56,12 +56,12 @@ class Path:
         if abs(self.curvature) < 1e-9:
             return along, across, wrap_angle(pose.heading - self.entry)
         radius = 1 / self.curvature
-        # About the centre of the circle; the sign of the radius tells the sense of turning.
-        turned = math.atan2(along * math.copysign(1, radius), (radius - across) * math.copysign(1, radius))
-        turned *= math.copysign(1, radius)
+        # About the centre of the circle, which lies at (0, radius); angle and radius have one sign.
+        sense = math.copysign(1.0, radius)
+        turned = math.atan2(along * sense, (radius - across) * sense)
         if turned * radius < -abs(self.length) * 0.25:
-            turned += math.copysign(2 * math.pi, radius)
-        offset = radius - math.copysign(math.hypot(along, radius - across), radius)
+            turned += 2 * math.pi * sense
+        offset = radius - sense * math.hypot(along, radius - across)
         return turned * radius, offset, wrap_angle(pose.heading - self.entry - turned)
 
     def samples(self) -> Array:

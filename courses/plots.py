@@ -222,6 +222,9 @@ def timeline_svg(result: CourseResult) -> str:
         )
     axes.set_xlabel("time / s")
     axes.margins(x=0.01)
+    # A few readings with wrong time stamps, as logs have them, must not flatten the rest.
+    low, high = np.percentile(result.speeds[:, 1:], (0.2, 99.8))
+    axes.set_ylim(min(-0.1, 1.3 * low), max(0.1, 1.3 * high))
     axes.grid(axis="y", color=FAINT, linewidth=0.6)
     handles, labels = axes.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))

@@ -12,7 +12,7 @@ import numpy as np
 
 from courses.carmen import CarmenLog, CarmenScan, read_carmen
 from courses.evaluate import evaluate
-from courses.localization import Match, match_scans
+from courses.localization import match_scans
 from courses.odometry import LegMotion
 from courses.playback import MAGIC, read_recording
 from courses.result import CourseResult
@@ -84,21 +84,17 @@ def replay_carmen(log: CarmenLog, margin: LegMargin, watcher: Callable[[Replayin
         driven = odometry[first].between(odometry[last])
         way = _way(log, odometry[first].time, odometry[last].time)
         links = _links(odometry, first, last)
-        chain, seen = _match_leg(log.scans, odometry, links, mount)
-        name = f"P{number - 1}-P{number}"
-        leg_margin: LegMargin | None = margin
-        if seen is None:
-            unjudged.append(name)
-            seen, chain, leg_margin = driven, [driven], None
+        chain, sure = _match_leg(log.scans, odometry, links, mount)
+        seen = chain[-1]
+        if not sure:
+            unjudged.append(f"P{number - 1}-P{number}")
         begin = points[-1]
-        path += [
-            Pose(*begin.lidar.compose(step).xyh, time=log.scans[index].time)
-            for step, index in zip(chain, links[1:] if len(chain) == len(links) - 1 else [last], strict=True)
-        ]
+        for step, index in zip(chain, links[1:], strict=True):
+            path.append(Pose(*begin.lidar.compose(step).xyh, time=log.scans[index].time))
         here, by_wheels = begin.lidar.compose(seen), begin.odometry.compose(driven)
         here = Pose(*here.xyh, here.covariance, "map", odometry[last].time)
         points.append(PointMeasurement(f"P{number}", here, by_wheels))
-        legs.append(LegMeasurement(LegMotion.from_pose(driven, way), leg_margin, seen))
+        legs.append(LegMeasurement(LegMotion.from_pose(driven, way), margin if sure else None, seen))
     watcher(Replaying(len(ends) - 1, len(ends) - 1))
 
     notes = list(log.damage)
@@ -128,6 +124,7 @@ def replay_carmen(log: CarmenLog, margin: LegMargin, watcher: Callable[[Replayin
             "log": log.source,
             "scans": str(len(log.scans)),
             "odometry lines": str(len(log.odometry)),
+            "path by LiDAR": "chained from scan to scan; small errors add up along the way",
             "points": "at pauses of 1 s, and at least every 1 m or 30 deg of raw odometry",
             "calibration": "none: consistency is not judged",
         },
@@ -169,37 +166,39 @@ def _links(odometry: list[Pose], first: int, last: int) -> list[int]:
 
 def _match_leg(
     scans: tuple[CarmenScan, ...], odometry: list[Pose], links: list[int], mount: Pose
-) -> tuple[list[Pose], Pose | None]:
+) -> tuple[list[Pose], bool]:
     """Poses of the base at each link after the first, in the frame of the first; the last one with its covariance.
 
     Each scan is matched to the one before it; the last one also to the first, directly, since errors of a chain add up.
-    The leg's pose is None where a link does not match.
+    Returns as well whether every link matched beyond doubt. A link whose scans do not match at all is bridged by
+    odometry.
     """
     chain: list[Pose] = []
     here = Pose(0.0, 0.0, 0.0)
+    sure = True
     for before, after in pairwise(links):
-        step = _matched(scans[before], scans[after], odometry[before].between(odometry[after]), mount)
-        if step is None:
-            return chain, None
+        driven = odometry[before].between(odometry[after])
+        step, certain = _matched(scans[before], scans[after], driven, mount)
+        sure = sure and certain
         here = here.compose(step)
         chain.append(here)
     if len(links) > 2:
-        direct = _matched(scans[links[0]], scans[links[-1]], here, mount)
-        off = None if direct is None else here.between(direct)
-        if direct is not None and off is not None and math.hypot(off.x, off.y) < 0.1 and abs(off.heading) < 0.1:
-            chain[-1] = here = direct
-    return chain, here
+        direct, certain = _matched(scans[links[0]], scans[links[-1]], here, mount)
+        off = here.between(direct)
+        if certain and math.hypot(off.x, off.y) < 0.1 and abs(off.heading) < 0.1:
+            chain[-1] = direct
+    return chain, sure
 
 
-def _matched(before: CarmenScan, after: CarmenScan, guess: Pose, mount: Pose) -> Pose | None:
-    """Motion of the base between two scans, None where they do not match beyond doubt."""
+def _matched(before: CarmenScan, after: CarmenScan, guess: Pose, mount: Pose) -> tuple[Pose, bool]:
+    """Motion of the base between two scans, and whether they match beyond doubt; the guess where they do not match."""
     try:
-        match: Match = match_scans(before.points, after.points, mount.inverse().compose(guess).compose(mount))
+        match = match_scans(before.points, after.points, mount.inverse().compose(guess).compose(mount))
     except ValueError:
-        return None
-    if match.ambiguous or match.inlier_ratio < _MIN_INLIER_RATIO:
-        return None
-    return mount.compose(match.pose).compose(mount.inverse())
+        return guess, False
+    if match.inlier_ratio < _MIN_INLIER_RATIO:
+        return guess, False
+    return mount.compose(match.pose).compose(mount.inverse()), not match.ambiguous
 
 
 def _against_reference(log: CarmenLog, ends: list[int], legs: list[LegMeasurement], mount: Pose) -> list[str]:
