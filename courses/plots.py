@@ -103,7 +103,7 @@ def _magnification(poses: Sequence[Pose]) -> float:
     largest = max((math.sqrt(max(0.0, np.linalg.eigvalsh(p.covariance[:2, :2])[-1])) for p in poses), default=0.0)
     if largest < 1e-7:
         return 0.0
-    wanted = max(1.0, 0.1 / (largest * _ELLIPSE_95))
+    wanted = max(1.0, 0.25 / (largest * _ELLIPSE_95))
     power = 10.0 ** math.floor(math.log10(wanted))
     return max(step * power for step in (1, 2, 5) if step * power <= wanted * 1.001)
 
