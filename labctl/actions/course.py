@@ -27,7 +27,7 @@ from courses.result import CourseResult
 from courses.runner import run_course
 from drivers.documents import DocumentError
 from drivers.rooms import Room
-from labctl.actions.course_files import MEDIA_TYPES, RECORDING, write_results_of
+from labctl.actions.course_files import MEDIA_TYPES, RECORDING, warm_up, write_results_of
 from labctl.config import RobotConfig, RoomConfig, load_room
 from labctl.errors import LabFailureError
 from labctl.steps import Measurement, Outcome, StepContext, Verdict
@@ -70,6 +70,7 @@ class DriveCourse:
         except (DocumentError, ValueError) as exc:
             raise LabFailureError(str(exc)) from exc
         recording = context.folder / RECORDING
+        context.workers.submit(warm_up)
         cancel = CancelToken()
         context.cancellation.on_asked(cancel.cancel)
         try:

@@ -34,6 +34,10 @@ def write_results(result: CourseResult, folder: Path) -> list[str]:
     return [*names, RESULT]
 
 
+def warm_up() -> None:
+    """Have a worker import all this, so that it is ready when the course has ended."""
+
+
 def write_results_of(recording: str, folder: str) -> list[str]:
     """The same from the recording of a course."""
     return write_results(replay(recording), Path(folder))

@@ -40,7 +40,7 @@ Out = Annotated[Path | None, typer.Option("--out", help="Folder for the results.
 def demo(
     as_json: Json = False,
     out: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path("out/demo"),
-    time_scale: Annotated[float, typer.Option(min=0.1, max=10, help="How much faster than real time.")] = 3.0,
+    time_scale: Annotated[float, typer.Option(min=0.1, max=10, help="How much faster than real time.")] = 4.0,
     seed: Annotated[int, typer.Option(help="Of the simulated noise and slip.")] = 0,
 ) -> None:
     """Drive the standard course on a simulated robot, and judge it."""

@@ -60,7 +60,7 @@ def _lab_file(base_url: str, lidar_url: str, time_scale: float) -> str:
         "simulated": True,
         "time_scale": time_scale,
         "base": {"driver": "create2", "url": base_url},
-        "lidar": {"driver": "scip", "url": lidar_url},
+        "lidar": {"driver": "scip", "url": lidar_url, "rules": {"mount_x_m": 0.1}},
     }
     lab = {"lab": "demo", "devices": {"corridor": {"kind": "room", "map": ROOM}, ROBOT: robot}}
     return json.dumps(lab, indent=2) + "\n"

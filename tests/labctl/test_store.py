@@ -1,0 +1,132 @@
+"""The database: transactions, events, migrations, the lock on the folder; artifacts."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from labctl.store import ArtifactStore, Store, Transaction, open_store
+from labctl.store.database import StoreError
+from labctl.store.tables import devices, events, lease_devices, leases, metadata
+
+
+def sequences(store: Store, after: int = 0) -> list[int]:
+    with store.read() as connection:
+        found = connection.execute(sa.select(events.c.sequence).where(events.c.sequence > after).order_by("sequence"))
+        return list(found.scalars())
+
+
+def test_the_migrations_make_the_tables_that_the_code_knows(store: Store) -> None:
+    with store.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_a_database_is_as_durable_as_promised(store: Store) -> None:
+    modes = store.write(
+        lambda transaction: [
+            transaction.execute(sa.text(f"PRAGMA {name}")).scalar() for name in ("journal_mode", "synchronous")
+        ]
+    )
+    assert modes == ["wal", 2]
+
+
+def test_an_event_is_there_exactly_when_its_change_is(store: Store) -> None:
+    def fails(transaction: Transaction) -> None:
+        transaction.count_up("n")
+        transaction.emit("half.done")
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        store.write(fails)
+    assert sequences(store) == []
+    assert store.write(lambda transaction: transaction.count_up("n")) == 1
+
+
+def test_a_reader_by_cursor_misses_no_event_of_many_writers(store: Store) -> None:
+    writers, each = 8, 40
+    seen: list[int] = []
+    done = threading.Event()
+
+    def write() -> None:
+        for _ in range(each):
+            store.write(lambda transaction: (transaction.emit("a"), transaction.emit("b")))
+
+    def read() -> None:
+        rings = 0
+        while len(seen) < 2 * writers * each and not done.is_set():
+            seen.extend(sequences(store, seen[-1] if seen else 0))
+            rings = store.bell.wait(rings, 1.0)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    threads = [threading.Thread(target=write) for _ in range(writers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    reader.join(30)
+    done.set()
+    assert seen == list(range(1, 2 * writers * each + 1))
+
+
+def test_the_index_forbids_two_holders_of_a_device(store: Store) -> None:
+    def seed(transaction: Transaction) -> None:
+        device = {"name": "d", "kind": "lidar", "labels": {}, "state": "good", "state_reason": "", "state_since": 0}
+        transaction.execute(sa.insert(devices).values(**device))
+        for lease in ("one", "two"):
+            row = {"state": "active", "holder": "h", "require": [], "duration_s": 1, "requested_at": 0}
+            transaction.execute(sa.insert(leases).values(id=lease, **row))
+
+    def hold(transaction: Transaction, lease: str) -> None:
+        transaction.execute(sa.insert(lease_devices).values(lease_id=lease, device="d", held=True))
+
+    store.write(seed)
+    store.write(lambda transaction: hold(transaction, "one"))
+    with pytest.raises(sa.exc.IntegrityError):
+        store.write(lambda transaction: hold(transaction, "two"))
+
+
+def test_a_folder_serves_one_daemon_at_a_time_and_keeps_its_state(tmp_path: Path) -> None:
+    first = open_store(tmp_path)
+    first.write(lambda transaction: transaction.emit("kept"))
+    with pytest.raises(StoreError, match="in use by the daemon with process id"):
+        open_store(tmp_path)
+    first.close()
+    second = open_store(tmp_path)
+    assert sequences(second) == [1]
+    second.close()
+
+
+@pytest.mark.parametrize("url", ["postgresql://192.0.2.1/lab", "mysql://192.0.2.1/lab"])
+def test_another_kind_of_database_is_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(StoreError, match="give an sqlite:/// URL"):
+        open_store(tmp_path, url)
+
+
+def test_a_file_that_is_no_database_is_refused_plainly(tmp_path: Path) -> None:
+    (tmp_path / "lab.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(StoreError, match="cannot use the database"):
+        open_store(tmp_path)
+
+
+def test_an_artifact_is_stored_whole_with_its_hash(tmp_path: Path) -> None:
+    source = tmp_path / "log.csv.gz"
+    source.write_bytes(b"12345" * 1000)
+    artifacts = ArtifactStore(tmp_path / "artifacts")
+    stored = artifacts.put("run1", source)
+    assert (stored.size, stored.sha256) == (5000, hashlib.sha256(source.read_bytes()).hexdigest())
+    assert artifacts.path(stored.location).read_bytes() == source.read_bytes()
+    assert [each.name for each in (tmp_path / "artifacts" / "run1").iterdir()] == [Path(stored.location).name]
+
+
+@pytest.mark.parametrize("location", ["../secret", "/etc/passwd", "run1/none"])
+def test_no_artifact_is_read_from_outside_the_store(tmp_path: Path, location: str) -> None:
+    (tmp_path / "secret").write_text("x", encoding="utf-8")
+    with pytest.raises(FileNotFoundError):
+        ArtifactStore(tmp_path / "artifacts").path(location)
