@@ -12,9 +12,9 @@ from courses.localization import averaged_ranges, locate
 from courses.log import CourseLog, Setup
 from courses.measuring import Visit
 from courses.model import Margin
-from courses.odometry import LegMotion, integrate
+from courses.odometry import integrate
 from courses.result import CourseResult, DockingResult
-from courses.sensitivity import map_sensitivity
+from courses.sensitivity import MapSensitivity
 from courses.verdict import LegMargin, LegMeasurement, PointMargin, PointMeasurement, judge
 from drivers.types import Array, Pose, wrap_angle
 
@@ -22,7 +22,7 @@ MIN_INLIER_RATIO = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Fit:
+class Fit:
     """A visit's pose by LiDAR, or why there is none."""
 
     visit: Visit
@@ -33,7 +33,7 @@ class _Fit:
 def evaluate(log: CourseLog) -> CourseResult:
     """Judge what was captured, be it whole or broken off."""
     setup, ending = log.setup, log.ending
-    fits = [_fit(visit, setup) for visit in log.visits]
+    fits = [fit_visit(visit, setup) for visit in log.visits]
     lab_errors = list(log.damage)
     if ending is None:
         lab_errors.append("the recording ends before the course did: the program that drove it was ended")
@@ -45,7 +45,7 @@ def evaluate(log: CourseLog) -> CourseResult:
     if log.docking is not None:
         contact = None
         if log.docked_visit is not None and setup.course.file.docking is not None:
-            in_dock = _fit(log.docked_visit, setup)
+            in_dock = fit_visit(log.docked_visit, setup)
             if in_dock.measurement is not None:
                 dock = setup.course.room.dock(setup.course.file.docking.dock)
                 contact = contact_error(dock.pose, in_dock.measurement.lidar)
@@ -82,23 +82,23 @@ def evaluate(log: CourseLog) -> CourseResult:
     )
 
 
-def _fit(visit: Visit, setup: Setup) -> _Fit:
-    """Fit a visit's scans to the room."""
+def fit_visit(visit: Visit, setup: Setup) -> Fit:
+    """Fit a visit's scans to the room; what stands in the way of a pose is told in `fault`."""
     room, mount = setup.course.room, setup.used_mount
     averaged = averaged_ranges(np.stack([scan.ranges for scan in visit.scans]))
     angles = visit.scans[0].angles
     try:
         match = locate(averaged, angles, room.segments, visit.guess.compose(mount), survey_sigma_m=room.survey_sigma_m)
     except ValueError as exc:
-        return _Fit(visit, None, f"point {visit.label}: no pose from the LiDAR: {exc}")
+        return Fit(visit, None, f"point {visit.label}: no pose from the LiDAR: {exc}")
     if not match.trustworthy:
         why = "is ambiguous" if match.ambiguous else "is not determined by what the LiDAR sees"
         other = match.runner_up
         if match.ambiguous and other is not None:
             why += f": ({match.pose.x:.2f}, {match.pose.y:.2f}) or ({other.x:.2f}, {other.y:.2f})"
-        return _Fit(visit, None, f"point {visit.label}: the pose {why}; {match.inlier_ratio:.0%} of the beams agree")
+        return Fit(visit, None, f"point {visit.label}: the pose {why}; {match.inlier_ratio:.0%} of the beams agree")
     if match.inlier_ratio < MIN_INLIER_RATIO:
-        return _Fit(
+        return Fit(
             visit,
             None,
             f"point {visit.label}: only {match.inlier_ratio:.0%} of the beams see the room as surveyed; "
@@ -109,12 +109,6 @@ def _fit(visit: Visit, setup: Setup) -> _Fit:
     pose = match.pose.compose(exact_mount.inverse())
     time = visit.scans[-1].time
     base = Pose(pose.x, pose.y, pose.heading, pose.covariance, "map", time)
-    valid = np.isfinite(averaged)
-    points = averaged[valid, None] * np.column_stack((np.cos(angles[valid]), np.sin(angles[valid])))
-    try:
-        sensitivity = map_sensitivity(points, exact_mount, base, room.segments)
-    except ValueError as exc:
-        return _Fit(visit, None, f"point {visit.label}: {exc}")
     point = setup.course.file.point(visit.label)
     measurement = PointMeasurement(
         label=visit.label,
@@ -125,12 +119,12 @@ def _fit(visit: Visit, setup: Setup) -> _Fit:
         scans=len(visit.scans),
         inlier_ratio=match.inlier_ratio,
         residual_m=match.residual_m,
-        sensitivity=sensitivity,
+        sensitivity=MapSensitivity.of_base(match, base),
     )
-    return _Fit(visit, measurement, "")
+    return Fit(visit, measurement, "")
 
 
-def _measurements(log: CourseLog, fits: list[_Fit]) -> tuple[list[PointMeasurement], list[LegMeasurement]]:
+def _measurements(log: CourseLog, fits: list[Fit]) -> tuple[list[PointMeasurement], list[LegMeasurement]]:
     """Points with their pose by odometry since the first one, and the legs between them."""
     points: list[PointMeasurement] = []
     legs: list[LegMeasurement] = []
@@ -143,7 +137,7 @@ def _measurements(log: CourseLog, fits: list[_Fit]) -> tuple[list[PointMeasureme
             odometry = Pose(*measured.lidar.xyh)
         else:
             before = fits[index - 1].visit
-            motion = _motion(log, before, fit.visit)
+            motion = integrate(log.setup.used_geometry, leg_ticks(log, before, fit.visit))[1]
             odometry = odometry.compose(motion.pose(log.setup.calibration.slip if log.setup.calibration else None))
             planned = [leg for leg in file.legs if (leg.start, leg.end) == (before.label, fit.visit.label)]
             margin = _leg_margin(file.leg_margin(planned[0])) if planned else None
@@ -164,8 +158,8 @@ def _measurements(log: CourseLog, fits: list[_Fit]) -> tuple[list[PointMeasureme
     return points, legs
 
 
-def _motion(log: CourseLog, before: Visit, after: Visit) -> LegMotion:
-    """What the wheels did between two visits."""
+def leg_ticks(log: CourseLog, before: Visit, after: Visit) -> list[tuple[int, int]]:
+    """Cumulative (left, right) ticks from the standstill of one visit to that of the next."""
     start, end = before.after, after.before
     ticks = [(start.left_ticks, start.right_ticks)]
     ticks += [
@@ -174,7 +168,7 @@ def _motion(log: CourseLog, before: Visit, after: Visit) -> LegMotion:
         if start.time < sample.state.time < end.time
     ]
     ticks.append((end.left_ticks, end.right_ticks))
-    return integrate(log.setup.used_geometry, ticks)[1]
+    return ticks
 
 
 def _odometry_track(log: CourseLog, start: Pose) -> tuple[Array, float]:

@@ -16,8 +16,9 @@ from courses.consistency import (
     predictive_p_value,
     stack_legs,
 )
+from courses.localization import locate
 from courses.odometry import LegMotion, SlipModel, integrate
-from courses.sensitivity import MapSensitivity, map_sensitivity
+from courses.sensitivity import MapSensitivity
 from drivers.types import BaseGeometry, Pose
 
 GEOMETRY = BaseGeometry(1e-4, 1e-4, 0.235)
@@ -163,39 +164,49 @@ def test_holm_corrects_in_the_order_of_p():
 BOX = np.array([[[-3, -2], [3, -2]], [[3, -2], [3, 2]], [[3, 2], [-3, 2]], [[-3, 2], [-3, -2]]], dtype=float)
 
 
-def box_points(angles, box=BOX):
-    """Beam ends on a box seen from its middle."""
-    x_low, y_low = box[:, :, 0].min(), box[:, :, 1].min()
+def fitted_in_the_box(angles, *, longer=0.0, walls=BOX):
+    """What `locate` makes of a scan taken in the middle of a box, seen from a base around the sensor."""
     c, s = np.cos(angles), np.sin(angles)
     with np.errstate(divide="ignore"):
-        reach = np.minimum(np.where(c > 0, 3 / np.abs(c), -x_low / np.abs(c)), -y_low / np.abs(s))
-    return np.column_stack((reach * c, reach * s))
+        reach = np.minimum(np.where(c > 0, walls[:, :, 0].max(), -walls[:, :, 0].min()) / np.abs(c), 2 / np.abs(s))
+    match = locate(reach + longer, angles, BOX, (0.0, 0.0, 0.0))
+    return match, MapSensitivity.of_base(match, Pose(0, 0, 0))
+
+
+AHEAD = np.radians(np.linspace(-89, 89, 357))
+WIDE = np.radians(np.linspace(-135, 135, 1081))
 
 
 def test_range_bias_cancels_in_the_middle_of_a_room_seen_all_round():
-    points = box_points(np.radians(np.arange(-179.75, 180, 0.5)))
-    found = map_sensitivity(points, Pose(0, 0, 0), Pose(0, 0, 0), BOX)
-    np.testing.assert_allclose(found.range_bias, 0, atol=1e-9)
+    _, found = fitted_in_the_box(np.radians(np.arange(-179.75, 180, 0.5)))
+    np.testing.assert_allclose(found.range_bias, 0, atol=1e-6)
 
 
-def test_a_sensor_that_looks_ahead_only_is_pushed_back_by_range_bias():
-    found = map_sensitivity(box_points(np.radians(np.linspace(-89, 89, 357))), Pose(0, 0, 0), Pose(0, 0, 0), BOX)
-    assert found.range_bias[0] == pytest.approx(-1.0, abs=0.2)
-    assert found.range_bias[1] == pytest.approx(0.0, abs=1e-9)
+def test_a_sensor_that_looks_ahead_only_is_pushed_back_by_range_bias_as_predicted():
+    _, predicted = fitted_in_the_box(AHEAD)
+    biased, _ = fitted_in_the_box(AHEAD, longer=0.01)
+    assert predicted.range_bias[0] < -0.8
+    np.testing.assert_allclose(biased.pose.xyh, 0.01 * predicted.range_bias, atol=2e-4)
 
 
-def test_moving_all_walls_moves_the_pose_with_them():
-    points = box_points(np.radians(np.linspace(-135, 135, 1081)))
-    survey = map_sensitivity(points, Pose(0, 0, 0), Pose(0, 0, 0), BOX).survey
-    normals = np.column_stack((-(BOX[:, 1] - BOX[:, 0])[:, 1], (BOX[:, 1] - BOX[:, 0])[:, 0]))
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    np.testing.assert_allclose(survey @ np.repeat(normals[:, 0], 2), [1, 0, 0], atol=1e-9)
-    np.testing.assert_allclose(survey @ np.repeat(normals[:, 1], 2), [0, 1, 0], atol=1e-9)
+def test_a_wall_off_the_map_moves_the_pose_as_predicted():
+    _, predicted = fitted_in_the_box(WIDE)
+    moved = BOX.copy()
+    moved[moved[:, :, 0] == 3, 0] += 0.01  # the wall ahead really stands 10 mm further away
+    found, _ = fitted_in_the_box(WIDE, walls=moved)
+    ahead = 1  # its direction is +y, so its normal, turned left, is -x: the wall stands -10 mm along it
+    expected = -0.01 * predicted.survey[:, [2 * ahead, 2 * ahead + 1]].sum(axis=1)
+    np.testing.assert_allclose(found.pose.xyh, expected, atol=2e-4)
 
 
-def test_too_few_beams_on_walls_fix_no_pose():
-    with pytest.raises(ValueError, match="do not fix a pose"):
-        map_sensitivity(np.full((50, 2), 100.0), Pose(0, 0, 0), Pose(0, 0, 0), BOX)
+def test_turning_a_sensor_that_stands_ahead_swings_the_base_sideways():
+    lopsided = np.radians(np.linspace(-60, 110, 400))
+    match, at_sensor = fitted_in_the_box(lopsided)
+    base = Pose(match.pose.x - 0.5, match.pose.y, 0.0)
+    swung = MapSensitivity.of_base(match, base)
+    np.testing.assert_allclose(swung.range_bias[2], match.range_bias_sensitivity[2])
+    np.testing.assert_allclose(swung.range_bias[1], match.range_bias_sensitivity[1] - 0.5 * swung.range_bias[2])
+    assert at_sensor.survey.shape == (3, 8)
 
 
 def test_common_errors_widen_a_point():
