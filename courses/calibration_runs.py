@@ -15,7 +15,7 @@ _SAME = 1e-12
 
 
 def calibrate_recordings(
-    logs: Sequence[CourseLog], *, range_bias_sigma_m: float = 0.0, tolerances: Tolerances = Tolerances()
+    logs: Sequence[CourseLog], *, range_bias_sigma_m: float = 0.0, tolerances: Tolerances | None = None
 ) -> Calibration:
     """Calibrate a robot from courses it drove, whatever calibration it had then.
 
@@ -38,7 +38,7 @@ def calibrate_recordings(
     nominal = Nominal(
         geometry=first.geometry,
         mount=Pose(*first.mount.xyh),
-        tolerances=tolerances,
+        tolerances=tolerances or Tolerances(),
         range_bias_sigma_m=range_bias_sigma_m,
         survey_sigma_m=first.course.room.survey_sigma_m,
     )
