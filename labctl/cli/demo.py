@@ -37,7 +37,7 @@ def run_demo(out: Path, time_scale: float, seed: int, *, as_json: bool) -> int:
         with Bench(ROOM, time_scale, seed) as bench:
             lab_file = work / "lab.yaml"
             robot = bench.robots[0]
-            lab_file.write_text(_lab_file(robot.base_url, robot.lidar_url, time_scale), encoding="utf-8")
+            lab_file.write_text(lab_file_text(robot.base_url, robot.lidar_url, time_scale), encoding="utf-8")
             note("starting the lab's daemon")
             with daemon_child(lab_file, work / "data", work / "daemon.log") as daemon, connected(daemon.url) as lab:
                 job = lab.submit(json.dumps(course_job(COURSE, ROBOT)), source="demo")
@@ -51,7 +51,7 @@ def run_demo(out: Path, time_scale: float, seed: int, *, as_json: bool) -> int:
     return OF_VERDICT[finished["verdict"]]
 
 
-def _lab_file(base_url: str, lidar_url: str, time_scale: float) -> str:
+def lab_file_text(base_url: str, lidar_url: str, time_scale: float) -> str:
     """A lab of one simulated robot in one room."""
     robot: dict[str, Any] = {
         "kind": "robot",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from pathlib import Path
 
 import labctl
@@ -14,12 +14,11 @@ def foreign_packages() -> list[str]:
     home = Path(labctl.__file__).resolve().parent.parent
     told = []
     for name in ("drivers", "courses"):
-        try:
-            found = importlib.import_module(name)
-        except ImportError as exc:
-            told.append(f"the package {name!r} cannot be imported: {exc}")
+        found = importlib.util.find_spec(name)  # looked for, not run: it may be anybody's
+        if found is None:
+            told.append(f"the package {name!r} is not there: install labctl again (pip install -e .)")
             continue
-        place = getattr(found, "__file__", None) or next(iter(found.__path__), "nowhere")
+        place = found.origin or next(iter(found.submodule_search_locations or ()), "nowhere")
         if not Path(place).resolve().is_relative_to(home / name):
             told.append(
                 f"{name!r} is {place}, not {home / name}: a folder of that name comes first in the search path; "

@@ -51,8 +51,8 @@ class Step(_Part):
 class Lane(_Part):
     """The steps of a role in order, up to the first that does not pass; then the `always` steps, whatever happened."""
 
-    steps: Annotated[tuple[Step, ...], Field(min_length=1)]
-    always: tuple[Step, ...] = ()
+    steps: Annotated[list[Step], Field(min_length=1)]
+    always: list[Step] = []
 
 
 class Job(_Part):

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from labctl.api import create_app
 from labctl.config import Lab, load_lab
 from labctl.daemon import Daemon, run_daemon
-from labctl.steps import Outcome, StepContext, Verdict
+from labctl.steps import Outcome, StepContext
 from labctl.store import Store, open_store
 
 LAB = """
@@ -42,10 +42,6 @@ class ScriptedAction:
 
     def run(self, context: StepContext, parameters: FreeForm) -> Outcome:
         return self._act(context)
-
-
-def passed(_context: StepContext) -> Outcome:
-    return Outcome(Verdict.PASSED)
 
 
 @pytest.fixture
@@ -87,11 +83,18 @@ def http(url: str) -> Iterator[httpx.Client]:
         yield client
 
 
+def script(daemon: Daemon, name: str, act: Callable[[StepContext], Outcome]) -> None:
+    """Let `daemon` know an action of that name."""
+    daemon.actions._loaded[name] = ScriptedAction(act)
+
+
+@pytest.fixture
+def scripted() -> Callable[[Daemon, str, Callable[[StepContext], Outcome]], None]:
+    """Offers an action to jobs of a daemon under a name."""
+    return script
+
+
 @pytest.fixture
 def offer(daemon: Daemon) -> Callable[[str, Callable[[StepContext], Outcome]], None]:
-    """Offer an action to jobs under a name."""
-
-    def add(name: str, act: Callable[[StepContext], Outcome]) -> None:
-        daemon.actions._loaded[name] = ScriptedAction(act)
-
-    return add
+    """Offers an action to jobs of the daemon of the test."""
+    return lambda name, act: script(daemon, name, act)

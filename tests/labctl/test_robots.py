@@ -1,0 +1,126 @@
+"""A robot of the bench behind a daemon that is a process of its own: emergency stop, and `kill -9` in mid-course."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drivers.sim import Bench, BenchRobot
+from labctl.cli.courses import course_job
+from labctl.cli.daemon_child import DaemonChild, daemon_child
+from labctl.cli.demo import lab_file_text
+from labctl.client import Lab, LabClientError
+
+SCALE = 2.0
+
+
+@pytest.fixture(scope="module")
+def robot() -> Iterator[BenchRobot]:
+    with Bench(time_scale=SCALE) as bench:
+        yield bench.robots[0]
+
+
+@pytest.fixture(scope="module")
+def folder(robot: BenchRobot, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lab")
+    (folder / "lab.yaml").write_text(lab_file_text(robot.base_url, robot.lidar_url, SCALE), encoding="utf-8")
+    return folder
+
+
+@contextmanager
+def daemon(folder: Path) -> Iterator[tuple[Lab, DaemonChild]]:
+    with daemon_child(folder / "lab.yaml", folder / "data", folder / "daemon.log") as child, Lab(child.url) as lab:
+        until(lab, lambda event: event["kind"] == "device.state" and event["data"]["state"] == "good")
+        yield lab, child
+
+
+def until(lab: Lab, wanted: Any, after: int = 0) -> dict[str, Any]:
+    """The first event after `after` that is wanted."""
+    return next(event for event in lab.events(after) if wanted(event))
+
+
+def under_way(lab: Lab) -> str:
+    """Start the standard course; the job, once the robot moves."""
+    after = lab.latest_event()
+    job = lab.submit(json.dumps(course_job("standard", "robot-1")))
+    until(lab, lambda event: event["data"].get("speed_m_s", 0) > 0.1, after)
+    return str(job["id"])
+
+
+def at_rest(robot: BenchRobot) -> None:
+    """Returns when the motor board asks no speed of the wheels; the test's time limit ends it otherwise."""
+    while True:
+        board = robot.board()
+        if board["left_mm_s"] == board["right_mm_s"] == 0:
+            return
+
+
+def test_an_emergency_stop_ends_the_course_latches_and_is_reset_by_a_person(robot: BenchRobot, folder: Path) -> None:
+    with daemon(folder) as (lab, _child):
+        job = under_way(lab)
+        assert lab.robot("robot-1").estop("a cat") == {"robot": "robot-1", "estop": True}
+        at_rest(robot)
+        assert lab.robot("robot-1").status()["estop"] is True
+        for _ in lab.follow(job):
+            pass
+        finished = lab.job(job)
+        assert finished["verdict"] == "errored"
+        told = until(lab, lambda event: event["kind"] == "robot.estop")
+        assert told["data"] == {"reason": "a cat", "principal": "local"}
+
+        with pytest.raises(LabClientError, match="reason") as refused:
+            lab.robot("robot-1").reset("Ada", " ")
+        assert refused.value.status == 422
+        assert lab.robot("robot-1").reset("Ada", "the cat is gone")["estop"] is False
+        robot.put_robot(0.35, 2.4, 0.0)
+
+
+def test_the_latch_survives_the_daemon(robot: BenchRobot, folder: Path) -> None:
+    with daemon(folder) as (lab, _child):
+        lab.robot("robot-1").estop()
+    with daemon(folder) as (lab, _child):
+        assert lab.robot("robot-1").status()["estop"] is True
+        lab.robot("robot-1").reset("Ada", "test")
+
+
+def test_a_killed_daemon_stops_the_robot_and_leaves_one_verdict(robot: BenchRobot, folder: Path) -> None:
+    with daemon(folder) as (lab, child):
+        job = under_way(lab)
+        told = lab.latest_event()
+        child.process.kill()
+        child.process.wait()
+        at_rest(robot)
+    with daemon(folder) as (lab, _child):
+        finished = lab.job(job)
+        assert (finished["state"], finished["verdict"]) == ("finished", "errored")
+        assert "the daemon ended while this run was under way" in finished["reason"]
+        assert lab.leases() == []
+        assert lab.robot("robot-1").status()["health"] == "ready"
+        ends = [event for event in lab.follow(job) if event["kind"] == "run.finished"]
+        assert [event["sequence"] > told for event in ends] == [True]
+        with lab.lease(["robot-1"], duration_s=10) as lease:
+            assert lease.devices == ["corridor", "robot-1"]
+    with sqlite3.connect(folder / "data" / "lab.db") as database:
+        numbers = [row[0] for row in database.execute("SELECT sequence FROM events ORDER BY sequence")]
+    database.close()
+    assert numbers == list(range(1, len(numbers) + 1))
+    robot.put_robot(0.35, 2.4, 0.0)
+
+
+def test_a_cancelled_course_stops_the_robot_and_keeps_its_recording(robot: BenchRobot, folder: Path) -> None:
+    with daemon(folder) as (lab, _child):
+        job = under_way(lab)
+        lab.cancel(job, "changed my mind")
+        for _ in lab.follow(job):
+            pass
+        at_rest(robot)
+        finished = lab.job(job)
+        assert finished["verdict"] == "cancelled"
+        names = {each["name"] for each in lab.run_result(finished["runs"][0])["artifacts"]}
+        assert names == {"recording.mcap", "report.html", "lidar.tum", "odometry.tum", "result.json"}

@@ -1,0 +1,224 @@
+"""Runs: lanes side by side, teardown always, exactly one verdict."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from drivers.errors import DeviceSilentError
+from labctl.config import Lab
+from labctl.daemon import Daemon, run_daemon
+from labctl.errors import LabFailureError
+from labctl.matching import Requirement
+from labctl.steps import Measurement, Outcome, StepContext, Verdict
+from labctl.store import leasing, open_store, running
+from labctl.store.tables import devices, events, jobs, leases, measurements, runs
+
+Offer = Callable[[str, Callable[[StepContext], Outcome]], None]
+Scripted = Callable[[Daemon, str, Callable[[StepContext], Outcome]], None]
+
+
+def job(lanes: dict[str, dict[str, Any]], **more: Any) -> str:
+    roles = {name: {"device": {"one": "alone", "two": "left"}[name]} for name in lanes}
+    return json.dumps({"name": "job", "roles": roles, "lanes": lanes, **more})
+
+
+def lane(*names: str, always: tuple[str, ...] = (), **step: Any) -> dict[str, Any]:
+    return {
+        "steps": [{"uses": f"test.{name}", **step} for name in names],
+        "always": [{"uses": f"test.{name}"} for name in always],
+    }
+
+
+def finish(daemon: Daemon, submitted: str) -> sa.Row[Any]:
+    seen = 0
+    while True:
+        with daemon.store.read() as connection:
+            row = connection.execute(sa.select(jobs).where(jobs.c.id == submitted)).one()
+            held = connection.execute(sa.select(leases.c.state).where(leases.c.job_id == submitted)).scalars().all()
+        if row.state == "finished" and "active" not in held:
+            return row
+        seen = daemon.store.bell.wait(seen, 20)
+
+
+def run(daemon: Daemon, text: str) -> tuple[str, str]:
+    row = finish(daemon, daemon.submit(text, "job", "me"))
+    return row.verdict, row.reason
+
+
+def kinds(daemon: Daemon, submitted: str) -> list[str]:
+    with daemon.store.read() as connection:
+        found = sa.select(events.c.kind).where(events.c.job_id == submitted).order_by(events.c.sequence)
+        return list(connection.execute(found).scalars())
+
+
+def test_steps_run_in_order_and_stop_at_the_first_that_does_not_pass(daemon: Daemon, offer: Offer) -> None:
+    done: list[str] = []
+
+    def act(name: str, verdict: Verdict) -> None:
+        offer(f"test.{name}", lambda context: (done.append(name), Outcome(verdict, name))[1])
+
+    act("a", Verdict.PASSED)
+    act("b", Verdict.FAILED)
+    act("c", Verdict.PASSED)
+    act("z", Verdict.PASSED)
+    assert run(daemon, job({"one": lane("a", "b", "c", always=("z",))})) == ("failed", "b")
+    assert done == ["a", "b", "z"]
+
+
+def test_lanes_run_at_the_same_time(daemon: Daemon, offer: Offer) -> None:
+    meeting = threading.Barrier(2, timeout=20)
+    offer("test.meet", lambda context: (meeting.wait(), Outcome(Verdict.PASSED))[1])
+    assert run(daemon, job({"one": lane("meet"), "two": lane("meet")})) == ("passed", "")
+
+
+def test_the_worst_verdict_of_all_lanes_counts(daemon: Daemon, offer: Offer) -> None:
+    offer("test.bad", lambda context: Outcome(Verdict.FAILED, "bad"))
+    offer("test.broken", lambda context: Outcome(Verdict.ERRORED, "broken"))
+    assert run(daemon, job({"one": lane("bad"), "two": lane("broken")})) == ("errored", "broken")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (DeviceSilentError("the board says nothing"), "the board says nothing"),
+        (LabFailureError("the guard is away"), "the guard is away"),
+        (ZeroDivisionError("division by zero"), "test.act failed in itself: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_an_error_is_the_labs_and_teardown_still_runs(
+    daemon: Daemon, offer: Offer, error: Exception, reason: str
+) -> None:
+    torn_down = threading.Event()
+
+    def act(context: StepContext) -> Outcome:
+        raise error
+
+    offer("test.act", act)
+    offer("test.clean", lambda context: (torn_down.set(), Outcome(Verdict.PASSED))[1])
+    assert run(daemon, job({"one": lane("act", always=("clean",))})) == ("errored", reason)
+    assert torn_down.is_set()
+
+
+def test_cancellation_reaches_the_step_and_tears_down(daemon: Daemon, offer: Offer) -> None:
+    under_way, torn_down = threading.Event(), threading.Event()
+
+    def act(context: StepContext) -> Outcome:
+        under_way.set()
+        context.cancellation.wait(30)
+        return Outcome(Verdict.CANCELLED)
+
+    def clean(context: StepContext) -> Outcome:
+        assert not context.cancellation.asked
+        torn_down.set()
+        return Outcome(Verdict.PASSED)
+
+    offer("test.act", act)
+    offer("test.clean", clean)
+    submitted = daemon.submit(job({"one": lane("act", always=("clean",))}), "job", "me")
+    assert under_way.wait(20)
+    daemon.cancel(submitted, "changed my mind")
+    row = finish(daemon, submitted)
+    assert (row.verdict, row.reason, torn_down.is_set()) == ("cancelled", "changed my mind", True)
+    told = kinds(daemon, submitted)
+    assert told.count("run.finished") == 1
+    assert told[:4] == ["job.submitted", "lease.granted", "run.started", "step.started"]
+    assert told[-2:] == ["run.finished", "lease.released"]
+
+
+@pytest.mark.parametrize("where", ["step", "job"])
+def test_a_time_limit_makes_the_run_errored(daemon: Daemon, offer: Offer, where: str) -> None:
+    offer("test.act", lambda context: (context.cancellation.wait(30), Outcome(Verdict.CANCELLED))[1])
+    if where == "step":
+        text, reason = job({"one": lane("act", timeout_s=0.1)}), "test.act took longer than its 0.1 s"
+    else:
+        text, reason = job({"one": lane("act")}, timeout_s=0.1), "the job took longer than its 0.1 s"
+    assert run(daemon, text) == ("errored", reason)
+
+
+def test_a_lease_that_is_taken_away_ends_the_run(daemon: Daemon, offer: Offer) -> None:
+    under_way = threading.Event()
+
+    def act(context: StepContext) -> Outcome:
+        under_way.set()
+        context.cancellation.wait(30)
+        return Outcome(Verdict.CANCELLED)
+
+    offer("test.act", act)
+    submitted = daemon.submit(job({"one": lane("act")}), "job", "me")
+    assert under_way.wait(20)
+    with daemon.store.read() as connection:
+        lease = connection.execute(sa.select(leases.c.id).where(leases.c.job_id == submitted)).scalar_one()
+    daemon.leases.release(lease, "needed elsewhere")
+    row = finish(daemon, submitted)
+    assert (row.verdict, row.reason) == ("errored", "its lease ended: needed elsewhere")
+
+
+def test_measurements_are_kept_with_units_limits_and_verdicts(daemon: Daemon, offer: Offer) -> None:
+    def act(context: StepContext) -> Outcome:
+        context.measure([Measurement("offset", 0.02, "m", None, 0.05, Verdict.PASSED), Measurement("p", None, "1")])
+        return Outcome(Verdict.PASSED)
+
+    offer("test.act", act)
+    assert run(daemon, job({"one": lane("act")})) == ("passed", "")
+    with daemon.store.read() as connection:
+        rows = connection.execute(sa.select(measurements).order_by(measurements.c.id)).all()
+    assert [(row.name, row.value, row.unit, row.high, row.verdict) for row in rows] == [
+        ("offset", 0.02, "m", 0.05, "passed"),
+        ("p", None, "1", None, None),
+    ]
+
+
+def test_a_daemon_that_closes_ends_its_runs(lab: Lab, tmp_path: Path, scripted: Scripted) -> None:
+    under_way = threading.Event()
+
+    def act(context: StepContext) -> Outcome:
+        under_way.set()
+        context.cancellation.wait(30)
+        return Outcome(Verdict.CANCELLED)
+
+    with run_daemon(lab, tmp_path / "data") as daemon:
+        scripted(daemon, "test.act", act)
+        submitted = daemon.submit(job({"one": lane("act")}), "job", "me")
+        assert under_way.wait(20)
+    store = open_store(tmp_path / "data")
+    with store.read() as connection:
+        row = connection.execute(sa.select(jobs).where(jobs.c.id == submitted)).one()
+    store.close()
+    assert (row.verdict, row.reason) == ("cancelled", "the daemon is shutting down")
+
+
+def test_what_a_dead_daemon_left_open_is_closed_at_the_next_start(lab: Lab, tmp_path: Path, scripted: Scripted) -> None:
+    """The state as `kill -9` leaves it: one run open, one job granted but not begun, one waiting."""
+    store = open_store(tmp_path / "data")
+
+    def leave(transaction: Any) -> list[str]:
+        row = {"kind": "lidar", "labels": {}, "state": "good", "state_reason": "", "state_since": 0.0}
+        transaction.execute(sa.insert(devices), [{"name": name, **row} for name in ("alone", "left", "right")])
+        document = json.loads(job({"one": {"steps": [{"uses": "test.act"}]}}))
+        left = []
+        for name in ("alone", "left", "left"):
+            require = [Requirement(device=name, role="one")]
+            common = {"owner": "me", "name": "job", "document": document, "priority": 0, "lease_s": 60.0}
+            left.append(running.submit(transaction, require=require, **common))
+        return left
+
+    left = store.write(leave)
+    granted, _ = store.write(leasing.schedule)
+    store.write(lambda transaction: running.start_run(transaction, granted[0]))
+    store.close()
+
+    with run_daemon(lab, tmp_path / "data") as daemon:
+        scripted(daemon, "test.act", lambda context: Outcome(Verdict.PASSED))
+        ended = [finish(daemon, each) for each in left]
+        with daemon.store.read() as connection:
+            verdicts = connection.execute(sa.select(runs.c.job_id, runs.c.verdict)).all()
+    assert [row.verdict for row in ended] == ["errored", "passed", "passed"]
+    assert "the daemon ended while this run was under way" in ended[0].reason
+    assert len(verdicts) == 3
