@@ -52,9 +52,11 @@ class Robot:
         self._on_health = on_health
         self._stop = threading.Event()
         self._lock = threading.RLock()
+        self._pressing = threading.Lock()  # never held while waiting for anything but the guard's first answer
         self._control: GuardClient | None = None
         self._holders: set[GuardClient] = set()
         self._lease: _Lease | None = None
+        self._pressed: str | None = None
         self._thread = threading.Thread(target=self._supervise, name=f"robot {settings.name}", daemon=True)
 
     @property
@@ -120,16 +122,21 @@ class Robot:
     # Emergency stop
 
     def emergency_stop(self, reason: str) -> None:
-        """Stop and latch. Raises UnavailableError when the guard does not take it."""
-        control = self._control
-        try:
+        """Stop and latch.
+
+        Raises UnavailableError when the guard does not take it now; then it is pressed as soon as one answers.
+        """
+        with self._pressing:
+            control = self._control
             if control is None:
-                raise UnavailableError(
-                    f"no emergency stop for {self.name}: it is {self.health} ({self.reason}). {_BY_HAND}"
-                )
+                self._pressed = reason
+        if control is None:
+            raise UnavailableError(f"{self.name} is {self.health} ({self.reason}): {_NOT_STOPPED}")
+        try:
             control.emergency_stop(reason)
         except DeviceError as exc:
-            raise UnavailableError(f"no emergency stop for {self.name}: {exc}. {_BY_HAND}") from exc
+            self._pressed = reason
+            raise UnavailableError(f"the guard of {self.name} did not take it ({exc}): {_NOT_STOPPED}") from exc
 
     def reset_emergency_stop(self, person: str, reason: str) -> None:
         """Take the latch off. Raises UnavailableError or `drivers.errors.MotionRefusedError`."""
@@ -180,7 +187,11 @@ class Robot:
         ):
             control.latest_status()
             with self._lock:
-                self._control = control
+                with self._pressing:
+                    if self._pressed is not None:
+                        control.emergency_stop(self._pressed)
+                        self._pressed = None
+                    self._control = control
                 self._tell_lease()
             self._set(RobotHealth.READY, "")
             try:
@@ -214,7 +225,9 @@ class Robot:
             self._on_health(self.name, health, reason)
 
 
-_BY_HAND = "Use the stop on the robot itself"
+_NOT_STOPPED = (
+    "the emergency stop is NOT confirmed; it is pressed as soon as the guard answers. Use the one on the robot"
+)
 
 
 def _status(control: GuardClient) -> MotionStatus | None:

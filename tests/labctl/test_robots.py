@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +12,16 @@ from typing import Any
 
 import pytest
 
+from drivers.rooms import Room
 from drivers.sim import Bench, BenchRobot
 from labctl.cli.courses import course_job
 from labctl.cli.daemon_child import DaemonChild, daemon_child
 from labctl.cli.demo import lab_file_text
 from labctl.client import Lab, LabClientError
+from labctl.config import load_lab
+from labctl.errors import UnavailableError
+from labctl.robots import Robot
+from labctl.robots.settings import guard_settings
 
 SCALE = 2.0
 
@@ -36,7 +42,9 @@ def folder(robot: BenchRobot, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def daemon(folder: Path) -> Iterator[tuple[Lab, DaemonChild]]:
     with daemon_child(folder / "lab.yaml", folder / "data", folder / "daemon.log") as child, Lab(child.url) as lab:
-        until(lab, lambda event: event["kind"] == "device.state" and event["data"]["state"] == "good")
+        after = lab.latest_event()
+        if lab.robot("robot-1").status()["health"] != "ready":
+            until(lab, lambda event: event["kind"] == "device.state" and event["data"]["state"] == "good", after)
         yield lab, child
 
 
@@ -79,6 +87,24 @@ def test_an_emergency_stop_ends_the_course_latches_and_is_reset_by_a_person(robo
         assert refused.value.status == 422
         assert lab.robot("robot-1").reset("Ada", "the cat is gone")["estop"] is False
         robot.put_robot(0.35, 2.4, 0.0)
+
+
+def test_a_stop_that_comes_before_the_guard_answers_is_kept(robot: BenchRobot, tmp_path: Path) -> None:
+    (tmp_path / "lab.yaml").write_text(lab_file_text(robot.base_url, robot.lidar_url, SCALE), encoding="utf-8")
+    config = load_lab(tmp_path / "lab.yaml").robots()["robot-1"]
+    answered = threading.Event()
+    supervised = Robot(
+        guard_settings("robot-1", config, Room.library("standard"), tmp_path / "guard"),
+        lambda name, health, reason: answered.set(),
+    )
+    with pytest.raises(UnavailableError, match="NOT confirmed"):
+        supervised.emergency_stop("a cat")
+    supervised.start()
+    assert answered.wait(60)
+    status = supervised.readings()[1]
+    supervised.close()
+    assert status is not None
+    assert status.latched
 
 
 def test_the_latch_survives_the_daemon(robot: BenchRobot, folder: Path) -> None:

@@ -1,0 +1,146 @@
+"""Emergency stop: from the HTTP request to the stop bytes on the motor board's wire, with the daemon busy.
+
+Four robots stream: three drive courses one after the other, reports are drawn after each, and readers follow the event
+log; the fourth turns on the spot and is stopped again and again. The bench runs in real time, and its clock is the
+machine's, so that the time at which the board got the bytes compares with the time of the request.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import statistics
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from drivers.clock import SystemClock
+from drivers.guard import GuardClient
+from drivers.sim import Bench, BenchRobot
+from drivers.types import Pose
+from labctl.cli.courses import course_job
+from labctl.cli.daemon_child import daemon_child
+from labctl.client import Lab, LabClientError
+
+VICTIM = "robot-1"
+STOP = bytes([145, 0, 0, 0, 0])  # drive direct, both wheels at rest
+PLACE = (2.5, 2.4, 0.0)
+GIVE_UP_S = 2.0
+
+
+def lab_file(bench: Bench) -> str:
+    devices: dict[str, object] = {}
+    for number, robot in enumerate(bench.robots, start=1):
+        devices[f"room-{number}"] = {"kind": "room"}
+        devices[f"robot-{number}"] = {
+            "kind": "robot",
+            "room": f"room-{number}",
+            "simulated": True,
+            "base": {"url": robot.base_url},
+            "lidar": {"url": robot.lidar_url, "rules": {"mount_x_m": 0.1}},
+        }
+    return json.dumps({"lab": "benchmark", "devices": devices})
+
+
+def keep_busy(url: str, name: str, robot: BenchRobot, over: threading.Event) -> None:
+    """Drive the course, and draw its report, until told to end. A course that is cut short is drawn, too."""
+    with Lab(url) as lab:
+        while not over.is_set():
+            with contextlib.suppress(LabClientError):
+                lab.run(json.dumps(course_job("standard", name)))
+            robot.put_robot(0.35, 2.4, 0.0)
+
+
+def follow(url: str, over: threading.Event) -> None:
+    with Lab(url) as lab, contextlib.suppress(LabClientError):
+        for _ in lab.events():
+            if over.is_set():
+                return
+
+
+def stop_once(lab: Lab, client: GuardClient, robot: BenchRobot) -> tuple[float, float] | None:
+    """Milliseconds from the request to the stop bytes, and to the answer; None when the base did not turn."""
+    client.set_pose(Pose(*PLACE, time=time.monotonic()))
+    turning = time.monotonic()
+    while time.monotonic() - turning < 0.3:
+        client.drive(0.0, 0.8)
+        time.sleep(0.05)
+    if robot.board()["left_mm_s"] == 0:
+        return None
+    begun = time.monotonic()
+    lab.robot(VICTIM).estop("benchmark")
+    answered = time.monotonic()
+    stopped = None
+    while stopped is None and time.monotonic() - begun < GIVE_UP_S:
+        stopped = next((at for at, data in robot.received(begun) if STOP in data), None)
+    if stopped is None:
+        raise SystemExit("the stop bytes never came")
+    lab.robot(VICTIM).reset("benchmark", "measured")
+    client.stop()
+    return 1000 * (stopped - begun), 1000 * (answered - begun)
+
+
+def measure(count: int, busy: bool) -> list[tuple[float, float]]:
+    over = threading.Event()
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        bench = stack.enter_context(Bench(robots=4 if busy else 1))
+        (folder / "lab.yaml").write_text(lab_file(bench), encoding="utf-8")
+        daemon = stack.enter_context(daemon_child(folder / "lab.yaml", folder / "data", folder / "log"))
+        lab = stack.enter_context(Lab(daemon.url))
+        victim = bench.robots[0]
+        victim.put_robot(*PLACE)
+        threads = []
+        if busy:
+            for number, robot in enumerate(bench.robots[1:], start=2):
+                threads.append(threading.Thread(target=keep_busy, args=(daemon.url, f"robot-{number}", robot, over)))
+            threads += [threading.Thread(target=follow, args=(daemon.url, over)) for _ in range(4)]
+        for thread in threads:
+            thread.daemon = True
+            thread.start()
+        lease = stack.enter_context(lab.lease([VICTIM], duration_s=60, wait_s=60))
+        client = stack.enter_context(
+            GuardClient.connect(
+                f"unix://{folder / 'data' / 'robots' / VICTIM / 'guard.sock'}",
+                lease.fencing,
+                time.monotonic() + 3600,
+                SystemClock(),
+            )
+        )
+        samples: list[tuple[float, float]] = []
+        misses = 0
+        while len(samples) < count:
+            sample = stop_once(lab, client, victim)
+            if sample is not None:
+                samples.append(sample)
+            elif (misses := misses + 1) > count:
+                raise SystemExit(f"the base does not turn: {client.status()}")
+        over.set()
+    return samples
+
+
+def percentile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="20 stops of each kind instead of 300")
+    options = parser.parse_args()
+    count = 20 if options.quick else 300
+    print("| daemon | stops | to the wire: median, ms | p99, ms | worst, ms | to the answer: median, ms | p99, ms |")
+    print("|---|---|---|---|---|---|---|")
+    for name, busy in (("idle, one robot", False), ("four robots streaming, reports drawn", True)):
+        wire, answer = map(list, zip(*measure(count, busy), strict=True))
+        print(
+            f"| {name} | {count} | {statistics.median(wire):.1f} | {percentile(wire, 0.99):.1f} | {max(wire):.1f} "
+            f"| {statistics.median(answer):.1f} | {percentile(answer, 0.99):.1f} |",
+            flush=True,
+        )
+    print("\nto reach: p99 to the wire at most 20 ms with the daemon busy")
+
+
+if __name__ == "__main__":
+    main()
