@@ -9,3 +9,7 @@ class AudioError(ValueError):
 
 class SignalError(AudioError):
     """A signal of the wrong shape, type, rate or length, or with samples that are not numbers."""
+
+
+class AudioFileError(AudioError):
+    """A file that is no audio, is damaged, or is outside the limits that the reader was given."""

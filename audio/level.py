@@ -45,8 +45,8 @@ def active_speech_level(signal: Array, sample_rate: int) -> ActiveLevel:
         raise ValueError(f"one channel is needed, shape (N,), not {signal.shape}")
     if sample_rate <= 0:
         raise ValueError(f"the sample rate must be positive, not {sample_rate}")
-    exponents = np.arange(_LOWEST_POWER_OF_TWO, 0)
-    energy, counts = _activity(signal, sample_rate, 2.0**exponents)
+    exponents = np.arange(_LOWEST_POWER_OF_TWO, 0, dtype=np.float64)
+    energy, counts = _activity(signal, sample_rate, np.exp2(exponents))
     seconds = len(signal) / sample_rate
     silent = ActiveLevel(-math.inf, 0.0, -math.inf, -math.inf, seconds)
     if energy == 0:
@@ -55,8 +55,8 @@ def active_speech_level(signal: Array, sample_rate: int) -> ActiveLevel:
     reached = counts > 0
     if not reached.any():
         return ActiveLevel(-math.inf, 0.0, long_term, -math.inf, seconds)
-    levels = 10 * np.log10(energy / counts[reached])
-    thresholds = 20 * math.log10(2) * exponents[reached]
+    levels: Array = 10 * np.log10(energy / counts[reached].astype(np.float64))
+    thresholds: Array = 20 * math.log10(2) * exponents[reached]
     level, threshold = _where_margin_is_met(levels, thresholds)
     if not math.isfinite(level):
         return ActiveLevel(-math.inf, 0.0, long_term, -math.inf, seconds)

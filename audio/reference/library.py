@@ -7,11 +7,9 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
-
-import soundfile
 
 from audio.errors import AudioError
+from audio.files import read_audio
 from audio.recording import Array, Recording
 from audio.reference import signals
 
@@ -74,8 +72,8 @@ def load(name: str) -> Recording:
     for voice in voices():
         if voice.name == name:
             with resources.as_file(resources.files("audio.reference").joinpath(voice.file)) as path:
-                samples, rate = soundfile.read(Path(path), dtype="float64")
-            return Recording(samples, rate, name)
+                recording = read_audio(path)
+            return Recording(recording.samples, recording.sample_rate, name)
     if name in _SIGNALS:
         return Recording(_SIGNALS[name][1](), RATE, name)
     raise AudioError(f"no reference is called {name!r}; there are {', '.join(names())}")

@@ -18,10 +18,10 @@ from math import gcd
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 from scipy.signal import butter, firwin, firwin2, resample_poly, sosfiltfilt
 
+from audio.files import read_audio, write_audio
 from audio.level import active_speech_level
 
 Array = NDArray[np.float64]
@@ -113,18 +113,19 @@ def speak(voice: Voice, sentence: str) -> Array:
             subprocess.run([*command, sentence], check=True, capture_output=True)
         else:
             subprocess.run(command, input=sentence.encode(), check=True, capture_output=True)
-        samples, rate = soundfile.read(path, dtype="float64")
+        said = read_audio(path)
+    samples, rate = said.samples, said.sample_rate
     divisor = gcd(RATE, rate)
     upsampled = resample_poly(samples, RATE // divisor, rate // divisor, window=("kaiser", 9.0))
     loud = np.flatnonzero(np.abs(upsampled) > 0.01 * np.abs(upsampled).max())
     margin = RATE // 50
-    said = upsampled[max(loud[0] - margin, 0) : loud[-1] + margin]
+    spoken = upsampled[max(loud[0] - margin, 0) : loud[-1] + margin]
     images = firwin(1025, voice.band_hz, fs=RATE)  # what is left of them after the change of rate
-    said = np.convolve(said, images, mode="same")
+    spoken = np.convolve(spoken, images, mode="same")
     ramp = 0.5 - 0.5 * np.cos(np.pi * np.arange(margin // 2) / (margin // 2))
-    said[: len(ramp)] *= ramp
-    said[-len(ramp) :] *= ramp[::-1]
-    return np.asarray(said, dtype=np.float64)
+    spoken[: len(ramp)] *= ramp
+    spoken[-len(ramp) :] *= ramp[::-1]
+    return np.asarray(spoken, dtype=np.float64)
 
 
 def extend(said: Array, band_hz: float, noise: np.random.Generator) -> Array:
@@ -141,7 +142,8 @@ def extend(said: Array, band_hz: float, noise: np.random.Generator) -> Array:
     gains = [0, 0, 10 ** (start_db / 20), 0.1, 0, 0]
     shape = firwin2(1025, hertz, gains, fs=RATE)
     hiss = np.convolve(noise.standard_normal(len(said)) * np.sqrt(RATE / 2), shape, mode="same")
-    return said + hiss * per_hertz
+    extended: Array = said + hiss * per_hertz
+    return extended
 
 
 def make(voice: Voice) -> Array:
@@ -173,7 +175,7 @@ def main(folder: Path) -> None:
     for voice in VOICES:
         samples = np.round(make(voice) * 32768).astype("<i2")
         path = folder / f"{voice.name}.flac"
-        soundfile.write(path, samples, RATE, subtype="PCM_16", compression_level=1.0)
+        write_audio(path, samples / 32768, RATE)
         level = active_speech_level(samples / 32768, RATE)
         entries.append(
             {
