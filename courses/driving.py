@@ -22,7 +22,7 @@ from drivers.clock import Clock
 from drivers.errors import DeviceSilentError
 from drivers.protocols import GuardedBase
 from drivers.rooms import Dock, Room
-from drivers.types import BaseState, Pose, Scan, Twist, wrap_angle
+from drivers.types import BaseState, Pose, Scan, StopReason, Twist, wrap_angle
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +281,10 @@ class Driver:
         self.input.drive(linear, angular)
         self.clock.sleep(self.limits.period_s)
         state = self.observe()
-        hindrance = self._watch.check(self.base.status(), self.clock.now())
+        status = self.base.status()
+        hindrance = self._watch.check(status, self.clock.now())
+        if status.reason is StopReason.BOARD_SILENT:
+            self.base.stop()  # the guard wants a silence acknowledged before it lets the base go on
         if hindrance is Hindrance.NONE and state.time - self._tracker.last_fix > self.limits.fix_every_s:
             self._fix_on_the_way(angular)
         return hindrance is not Hindrance.NONE

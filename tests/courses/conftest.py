@@ -26,7 +26,8 @@ SCAN_PERIOD_S = 0.025
 class RoomBase:
     """Satisfies `GuardedBase`. `refusal(time)` tells why the base may not move at that moment; `latched`: for good.
 
-    `stuck`: the wheels do not turn although the base may move. `old_scans`: the LiDAR repeats its last scan.
+    `stuck`: the wheels do not turn although the base may move. `old_scans`: the LiDAR repeats its last scan. As the
+    guard does, it holds the base after a board's silence until `stop` acknowledges it.
     """
 
     def __init__(self, room: Room, seed: int = 0) -> None:
@@ -45,6 +46,7 @@ class RoomBase:
         self._applied = Twist(0.0, 0.0)
         self._reason: StopReason | None = StopReason.COMMANDED
         self._scan: Scan | None = None
+        self._unacknowledged = False
 
     @property
     def applied(self) -> Twist:
@@ -58,6 +60,7 @@ class RoomBase:
 
     def stop(self) -> None:
         self._asked = Twist(0.0, 0.0)
+        self._unacknowledged = False
         self._judge()
 
     def state(self) -> BaseState:
@@ -129,6 +132,9 @@ class RoomBase:
         now = self.clock.now()
         resting = self._asked == Twist(0.0, 0.0)
         self._reason = self.refusal(now)
+        self._unacknowledged |= self._reason is StopReason.BOARD_SILENT
+        if self._unacknowledged:
+            self._reason = StopReason.BOARD_SILENT
         if self._reason is None and resting:
             self._reason = StopReason.COMMANDED
         if self._reason is None and now - self._asked_at > TIME_TO_LIVE_S:

@@ -68,6 +68,13 @@ def test_a_brief_stall_is_noted_and_driven_through(base, short_course: Course) -
     assert [event.kind for event in result.events if event.kind in ("stopped", "resumed")] == ["stopped", "resumed"]
 
 
+def test_a_board_that_was_silent_for_a_moment_is_acknowledged_and_driven_on(base, short_course: Course) -> None:
+    base.refusal = lambda now: StopReason.BOARD_SILENT if 106 < now < 106.6 else None
+    result = run_course(short_course, base, base.clock)
+    assert result.verdict is Verdict.PASSED, result.judged.reasons
+    assert [event.kind for event in result.events if event.kind in ("stopped", "resumed")] == ["stopped", "resumed"]
+
+
 def test_somebody_who_steps_aside_is_waited_for(base, short_course: Course) -> None:
     base.refusal = lambda now: StopReason.OBSTACLE if 103.0 < now < 106.0 else None
     told: list[Progress] = []
