@@ -15,6 +15,7 @@ app = typer.Typer(
     help="Runs a hardware-in-the-loop device lab.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # drawing the help with rich doubles what --help costs
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 robots_app = typer.Typer(help="Robots: how they are, emergency stop.", invoke_without_command=True)
@@ -51,6 +52,7 @@ def demo(
 
 @app.command()
 def serve(
+    *,
     lab: Annotated[Path, typer.Option("--lab", help="The lab file.")],
     host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8470,
@@ -58,11 +60,14 @@ def serve(
     database: Annotated[
         str | None, typer.Option(help="SQLite URL; DATA/lab.db unless given.", show_default=False)
     ] = None,
+    parent: Annotated[
+        int | None, typer.Option(metavar="PID", help="End when this parent process is gone.", show_default=False)
+    ] = None,
 ) -> None:
     """Run the lab's daemon."""
     from labctl.cli.serving import run_daemon_process
 
-    raise typer.Exit(run_daemon_process(lab, host, port, data, database))
+    raise typer.Exit(run_daemon_process(lab, host, port, data, database, parent=parent))
 
 
 @app.command()

@@ -32,6 +32,7 @@ class DaemonChild:
 def daemon_child(lab: Path, data: Path, log: Path) -> Iterator[DaemonChild]:
     """`labctl serve` on a free port, from entry to exit. Raises ExpectedError with its own words if it cannot."""
     command = [sys.executable, "-m", "labctl", "serve", "--lab", str(lab), "--data", str(data), "--port", "0"]
+    command += ["--parent", str(os.getpid())]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as errors:
         # Its own session: Ctrl-C reaches us, and we end it in order.

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
+import time
 from pathlib import Path
 from types import FrameType
 
 from labctl.cli.exits import PASSED, USAGE, ExpectedError
 
+_LOOK_FOR_PARENT_S = 0.5
 
-def run_daemon_process(lab_file: Path, host: str, port: int, data: Path, database: str | None) -> int:
+
+def run_daemon_process(
+    lab_file: Path, host: str, port: int, data: Path, database: str | None, *, parent: int | None
+) -> int:
     """Read the lab file, take the address, serve until told to end."""
     from labctl.cli.installation import check_top_level_packages
 
@@ -29,6 +36,8 @@ def run_daemon_process(lab_file: Path, host: str, port: int, data: Path, databas
         raise ExpectedError(str(exc), USAGE) from None
     # Before the server takes over, a wish to end must not leave children behind.
     signal.signal(signal.SIGTERM, _interrupt)
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     try:
         with listener:
             serve(lab, listener, data, database)
@@ -41,3 +50,9 @@ def run_daemon_process(lab_file: Path, host: str, port: int, data: Path, databas
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_LOOK_FOR_PARENT_S)
+    os.kill(os.getpid(), signal.SIGTERM)
