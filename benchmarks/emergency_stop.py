@@ -127,9 +127,9 @@ def percentile(values: list[float], share: float) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="20 stops of each kind instead of 300")
+    parser.add_argument("--quick", action="store_true", help="40 stops of each kind instead of 300")
     options = parser.parse_args()
-    count = 20 if options.quick else 300
+    count = 40 if options.quick else 300
     print("| daemon | stops | to the wire: median, ms | p99, ms | worst, ms | to the answer: median, ms | p99, ms |")
     print("|---|---|---|---|---|---|---|")
     for name, busy in (("idle, one robot", False), ("four robots streaming, reports drawn", True)):
