@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import multiprocessing
 import statistics
 import tempfile
 import threading
@@ -22,7 +23,7 @@ from drivers.sim import Bench, BenchRobot
 from drivers.types import Pose
 from labctl.cli.courses import course_job
 from labctl.cli.daemon_child import daemon_child
-from labctl.client import Lab, LabClientError
+from labctl.client import Lab
 
 VICTIM = "robot-1"
 STOP = bytes([145, 0, 0, 0, 0])  # drive direct, both wheels at rest
@@ -44,20 +45,26 @@ def lab_file(bench: Bench) -> str:
     return json.dumps({"lab": "benchmark", "devices": devices})
 
 
-def keep_busy(url: str, name: str, robot: BenchRobot, over: threading.Event) -> None:
-    """Drive the course, and draw its report, until told to end. A course that is cut short is drawn, too."""
+def load(url: str, robots: list[str]) -> None:
+    """In a process of its own: drive courses, each of which ends where it began, and read the event log, for ever."""
+    threads = [threading.Thread(target=keep_driving, args=(url, name), daemon=True) for name in robots]
+    threads += [threading.Thread(target=follow, args=(url,), daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def keep_driving(url: str, name: str) -> None:
     with Lab(url) as lab:
-        while not over.is_set():
-            with contextlib.suppress(LabClientError):
-                lab.run(json.dumps(course_job("standard", name)))
-            robot.put_robot(0.35, 2.4, 0.0)
+        while True:
+            lab.run(json.dumps(course_job("standard", name)))
 
 
-def follow(url: str, over: threading.Event) -> None:
-    with Lab(url) as lab, contextlib.suppress(LabClientError):
+def follow(url: str) -> None:
+    with Lab(url) as lab:
         for _ in lab.events():
-            if over.is_set():
-                return
+            pass
 
 
 def stop_once(lab: Lab, client: GuardClient, robot: BenchRobot) -> tuple[float, float] | None:
@@ -83,7 +90,6 @@ def stop_once(lab: Lab, client: GuardClient, robot: BenchRobot) -> tuple[float, 
 
 
 def measure(count: int, busy: bool) -> list[tuple[float, float]]:
-    over = threading.Event()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         bench = stack.enter_context(Bench(robots=4 if busy else 1))
@@ -92,14 +98,12 @@ def measure(count: int, busy: bool) -> list[tuple[float, float]]:
         lab = stack.enter_context(Lab(daemon.url))
         victim = bench.robots[0]
         victim.put_robot(*PLACE)
-        threads = []
         if busy:
-            for number, robot in enumerate(bench.robots[1:], start=2):
-                threads.append(threading.Thread(target=keep_busy, args=(daemon.url, f"robot-{number}", robot, over)))
-            threads += [threading.Thread(target=follow, args=(daemon.url, over)) for _ in range(4)]
-        for thread in threads:
-            thread.daemon = True
-            thread.start()
+            others = [f"robot-{number}" for number in range(2, len(bench.robots) + 1)]
+            process = multiprocessing.get_context("spawn").Process(target=load, args=(daemon.url, others), daemon=True)
+            process.start()
+            stack.callback(process.join)
+            stack.callback(process.kill)
         lease = stack.enter_context(lab.lease([VICTIM], duration_s=60, wait_s=60))
         client = stack.enter_context(
             GuardClient.connect(
@@ -117,7 +121,6 @@ def measure(count: int, busy: bool) -> list[tuple[float, float]]:
                 samples.append(sample)
             elif (misses := misses + 1) > count:
                 raise SystemExit(f"the base does not turn: {client.status()}")
-        over.set()
     return samples
 
 
