@@ -16,10 +16,13 @@ Array = NDArray[np.float64]
 WINDOW_S = 0.2  # resolves 7.5 Hz: a tone 20 dB below white noise still stands out at 48 kHz
 HOP_S = 0.025
 PROMINENCE_DB = 13.0  # over the mean of the surroundings; noise alone reaches it once in e^20 windows
-SHORTEST_S = 0.3  # a sung or spoken vowel rarely keeps a pitch to 1 % for so long
-_SURROUNDINGS = 1.35  # up to this factor above and below: less than an octave, so that a tone at f / 2 is not in it
+LEAD_DB = 6.0  # over every other line of the surroundings: a harmonic of a voice has neighbours as strong
+SHORTEST_S = 0.5  # a spoken vowel rarely keeps its pitch to 1 % for so long
+_SURROUNDINGS = 1.9  # up to this factor above and below: the next harmonics of a voice are in it, f / 2 is not
 _MAIN_LOBE_BINS = 2  # of a Hann window, to either side
 _FRAMES_AT_ONCE = 256
+_PROMINENT, _LEADING = 10 ** (PROMINENCE_DB / 10), 10 ** (LEAD_DB / 10)
+_NOTHING = 1e-20  # power: silence has no tone
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +50,26 @@ def find_tones(
     """Looks for each frequency in `signal`, (N,) in [-1, 1]; `tolerance`: how far off, as a share, it may be or drift.
 
     In each window of 200 ms the strongest line within the tolerance counts as the tone when it stands 13 dB above the
-    mean of what surrounds it. Begin and end are where the tone's power has fallen by 6 dB: half the window sees it.
-    Raises ValueError for frequencies that the sample rate cannot carry or a tolerance outside 0 .. 0.2.
+    mean of what surrounds it within an octave, and 6 dB above every other line there that is not looked for. Begin and
+    end are where the tone's power has fallen by 6 dB: half the window sees it. Raises ValueError for frequencies that
+    the sample rate cannot carry or a tolerance outside 0 .. 0.2.
     """
-    return tuple(_find(signal, sample_rate, frequency, tolerance) for frequency in frequencies_hz)
+    asked = tuple(frequencies_hz)
+    return tuple(_find(signal, sample_rate, frequency, asked, tolerance) for frequency in asked)
 
 
-def _find(signal: Array, sample_rate: int, asked_hz: float, tolerance: float) -> TonePresence:
+def _find(
+    signal: Array, sample_rate: int, asked_hz: float, others_hz: tuple[float, ...], tolerance: float
+) -> TonePresence:
     if not 2 / WINDOW_S < asked_hz < sample_rate / 2 / (1 + tolerance):
         raise ValueError(f"{asked_hz} Hz cannot be looked for at {sample_rate} Hz: 10 Hz to half the rate can")
     if not 0 < tolerance <= 0.2:
         raise ValueError(f"the tolerance must lie above 0 and up to 0.2, not {tolerance}")
     nothing = TonePresence(asked_hz, False, (), 0.0, None, None, None, None)
-    frames = list(_frames(signal, sample_rate, asked_hz, tolerance))
+    frames = list(_frames(signal, sample_rate, asked_hz, others_hz, tolerance))
     if not frames:
         return nothing
-    tone, line_hz, prominence, total = (np.concatenate(parts) for parts in zip(*frames, strict=True))
-    seen = prominence >= 10 ** (PROMINENCE_DB / 10)
+    tone, line_hz, seen, total = (np.concatenate(parts) for parts in zip(*frames, strict=True))
     hop = round(HOP_S * sample_rate) / sample_rate
     rate = 1 / hop
     stretches = []
@@ -108,9 +114,9 @@ def _clamped(interval: Interval, shift: float, duration: float) -> Interval:
 
 
 def _frames(
-    signal: Array, sample_rate: int, asked_hz: float, tolerance: float
-) -> Iterator[tuple[Array, Array, Array, Array]]:
-    """In groups of windows: power of the tone, its frequency, its power over the surroundings' mean, total power."""
+    signal: Array, sample_rate: int, asked_hz: float, others_hz: tuple[float, ...], tolerance: float
+) -> Iterator[tuple[Array, Array, NDArray[np.bool_], Array]]:
+    """In groups of windows: power of the line, its frequency, whether it is a tone, total power."""
     length = round(WINDOW_S * sample_rate)
     hop = round(HOP_S * sample_rate)
     if len(signal) < length:
@@ -126,6 +132,10 @@ def _frames(
     bottom = max(math.floor(asked_hz / _SURROUNDINGS / width), 1)
     top = min(math.ceil(asked_hz * _SURROUNDINGS / width), size // 2)
     bins = np.arange(bottom, top + 1)
+    expected = np.zeros(len(bins), dtype=np.bool_)
+    for other in others_hz:
+        if other != asked_hz:
+            expected |= np.abs(bins * width - other) <= tolerance * other + (lobe + 1) * width
     scale = 2.0 / (np.sum(window) ** 2)  # a line's peak bin, squared, to the power of its sine
     for start in range(0, len(views), _FRAMES_AT_ONCE):
         block = views[start : start + _FRAMES_AT_ONCE]
@@ -133,10 +143,13 @@ def _frames(
         power = np.abs(np.fft.rfft(block * window, size, axis=1)[:, bottom : top + 1]) ** 2 * scale
         peak = low - bottom + np.argmax(power[:, low - bottom : high - bottom + 1], axis=1)
         line, offset = _interpolated(power, np.clip(peak, 1, power.shape[1] - 2))
-        near = np.abs(bins[None, :] - bins[peak][:, None]) <= lobe + 1
+        near = (np.abs(bins[None, :] - bins[peak][:, None]) <= lobe + 1) | expected
         count = np.maximum(np.sum(~near, axis=1), 1)
-        around = np.sum(np.where(near, 0.0, power), axis=1) / count
-        yield line, (bins[peak] + offset) * width, line / np.maximum(around, 1e-20), total
+        rest = np.where(near, 0.0, power)
+        around = np.sum(rest, axis=1) / count
+        loudest = np.max(rest, axis=1)
+        seen = (line >= _PROMINENT * np.maximum(around, _NOTHING)) & (line >= _LEADING * loudest)
+        yield line, (bins[peak] + offset) * width, seen, total
 
 
 def _interpolated(power: Array, peak: NDArray[np.int64]) -> tuple[Array, Array]:
