@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from courses.calibrate import CalibrationRun, Nominal, Tolerances, calibrate
 from courses.calibration import Calibration
-from courses.evaluate import fit_visit, leg_ticks
+from courses.evaluate import fit_visit, leg_ticks, odometry_breaks
 from courses.log import CourseLog
 from drivers.types import Pose
 
@@ -58,7 +58,10 @@ def _run(log: CourseLog, number: int) -> CalibrationRun:
         poses.append(fit.measurement.lidar)
         sensitivities.append(fit.measurement.sensitivity)
     if len(poses) < 2:
-        raise ValueError(f"recording {number} holds {len(poses)} measured points; a leg needs two")
+        damage = "".join(f" ({text})" for text in log.damage)
+        raise ValueError(f"recording {number} holds {len(poses)} measured points; a leg needs two{damage}")
+    for fault in odometry_breaks(log.visits):
+        raise ValueError(f"recording {number}: {fault}")
     ticks = [leg_ticks(log, before, after) for before, after in zip(log.visits, log.visits[1:], strict=False)]
     return CalibrationRun(poses, ticks, sensitivities)
 

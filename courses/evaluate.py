@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -40,6 +42,7 @@ def evaluate(log: CourseLog) -> CourseResult:
     else:
         lab_errors += ending.lab_errors
     lab_errors += [fit.fault for fit in fits if fit.fault]
+    lab_errors += odometry_breaks(log.visits)
 
     docking = None
     if log.docking is not None:
@@ -169,6 +172,16 @@ def leg_ticks(log: CourseLog, before: Visit, after: Visit) -> list[tuple[int, in
     ]
     ticks.append((end.left_ticks, end.right_ticks))
     return ticks
+
+
+def odometry_breaks(visits: Sequence[Visit]) -> list[str]:
+    """Legs whose wheel ticks cannot be trusted: the motor board's counts broke off on the way."""
+    return [
+        f"leg {before.label}-{after.label}: the motor board's tick counts broke off on the way (silence, a reset "
+        "or a line opened anew), so there is no odometry to compare with; see the guard's log"
+        for before, after in pairwise(visits)
+        if after.before.odometry_breaks != before.after.odometry_breaks
+    ]
 
 
 def _odometry_track(log: CourseLog, start: Pose) -> tuple[Array, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 
 import numpy as np
@@ -139,8 +139,12 @@ def state_numbers(state: BaseState) -> dict[str, Any]:
 
 
 def state_of(numbers: dict[str, Any]) -> BaseState:
-    """The state that `state_numbers` wrote. Raises KeyError, TypeError or ValueError when it is none."""
-    wanted = {field.name: numbers[field.name] for field in fields(BaseState)}
+    """The state that `state_numbers` wrote. Raises KeyError, TypeError or ValueError when it is none.
+
+    What an older program did not write yet has its default.
+    """
+    known = [field for field in fields(BaseState) if field.name in numbers or field.default is MISSING]
+    wanted = {field.name: numbers[field.name] for field in known}
     return BaseState(**{**wanted, "mode": BaseMode(wanted["mode"]), "charging": ChargingState(wanted["charging"])})
 
 

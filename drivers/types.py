@@ -75,8 +75,10 @@ class Scan:
 
     `ranges`: (N,) metres, NaN where nothing was measured. `angles`: (N,) radians in the sensor's frame, 0 ahead.
     `error_codes`: (N,) uint8, 0 where the range is valid, otherwise the sensor's own code (Hokuyo: 1 to 5; 255: beyond
-    the sensor's stated reach). `time`: when the scan was taken, mapped onto the host's clock; `time_error`: half width
-    of that mapping's uncertainty, seconds. `sensor_time`: the sensor's own clock in seconds, unwrapped.
+    the sensor's stated reach). `time`: when the beam straight ahead was fired, mapped onto the host's clock;
+    `time_error`: half width of that mapping's uncertainty, seconds. `sensor_time`: the sensor's own stamp in seconds,
+    unwrapped, at whatever point of its turn it stamps. `turn_s`: how long the beam takes to go round once; 0 where
+    that is unknown and all beams are taken as fired at `time`.
     """
 
     ranges: Array
@@ -86,6 +88,12 @@ class Scan:
     sensor_time: float
     time_error: float = 0.0
     sequence: int = 0
+    turn_s: float = 0.0
+
+    def beam_times(self) -> Array:
+        """(N,) when each beam was fired, on the clock of `time`: the beam turns counter-clockwise, ahead at `time`."""
+        times: Array = self.time + self.angles * (self.turn_s / (2 * math.pi))
+        return times
 
     def points(self) -> Array:
         """(M, 2) end points of the valid beams in the sensor's frame, metres."""
@@ -141,7 +149,8 @@ class BaseMode(StrEnum):
 class BaseState:
     """One reading of a motor board; `time` is that of the host's clock on arrival.
 
-    Tick counts are cumulative and unwrapped since the driver opened the board.
+    Tick counts are cumulative and unwrapped since the driver opened the board. `odometry_breaks` goes up whenever they
+    cannot be trusted across a gap (long silence, a reset, a line opened anew): odometry from before it is void.
     """
 
     time: float
@@ -157,6 +166,7 @@ class BaseState:
     bump_right: bool = False
     wheel_drop: bool = False
     cliff: bool = False
+    odometry_breaks: int = 0
 
     @property
     def bump(self) -> bool:
@@ -182,6 +192,7 @@ class StopReason(StrEnum):
     CLIFF = "cliff"
     BOARD_SILENT = "board_silent"
     BOARD_FAULT = "board_fault"
+    DOCKING_TIMEOUT = "docking_timeout"
     SHUTDOWN = "shutdown"
 
 

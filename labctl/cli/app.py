@@ -205,6 +205,21 @@ def course_replay(
     raise typer.Exit(replay_log(log, out, as_json=as_json))
 
 
+@course_app.command("calibrate")
+def course_calibrate(
+    recordings: Annotated[list[Path], typer.Argument(help="Recordings (.mcap) of the calibration course, 10 or more.")],
+    out: Annotated[Path, typer.Option("--out", help="The calibration file to write.")] = Path("calibration.yaml"),
+    range_bias_mm: Annotated[
+        float, typer.Option(min=0, max=500, help="Standard uncertainty of the LiDAR's common range error.")
+    ] = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Estimate a robot's wheels, LiDAR mount and slip from recorded courses; needs no daemon."""
+    from labctl.cli.calibrating import calibrate_robot
+
+    raise typer.Exit(calibrate_robot(recordings, out, range_bias_mm, as_json=as_json))
+
+
 @course_app.command("list")
 def course_list(as_json: Json = False) -> None:
     """The courses that ship with the program."""

@@ -160,12 +160,12 @@ def short_course(course: Course) -> Course:
 
 
 @pytest.fixture(scope="session")
-def new_base(course: Course) -> Callable[[], RoomBase]:
-    """Makes bases in the dock at A."""
-    return lambda: RoomBase(course.room)
+def new_base(course: Course) -> Callable[..., RoomBase]:
+    """Makes bases in the dock at A, with the seed of their noise."""
+    return lambda seed=0: RoomBase(course.room, seed)
 
 
 @pytest.fixture
-def base(new_base: Callable[[], RoomBase]) -> RoomBase:
+def base(new_base: Callable[..., RoomBase]) -> RoomBase:
     """A base in the dock at A."""
     return new_base()
