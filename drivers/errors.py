@@ -25,3 +25,7 @@ class ChecksumError(ProtocolError):
 
 class MotionRefusedError(DeviceError):
     """The motion guard does not let the base move."""
+
+
+class SoundLoopError(DeviceError):
+    """The lab's own microphone, speaker or sound server lost, changed or delayed sound: the verdict is errored."""

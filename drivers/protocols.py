@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 from drivers.types import BaseGeometry, BaseState, MotionStatus, Pose, Scan
+
+if TYPE_CHECKING:  # the motion guard imports this file and must stay small
+    from types import TracebackType
+
+    from drivers.sound.comparison import LoopCheck
+    from drivers.sound.types import Array, Capture, Playback
 
 
 @runtime_checkable
@@ -75,3 +81,57 @@ class EmergencyStop(Protocol):
 @runtime_checkable
 class GuardedBase(MotionBase, PoseScanner, Docking, EmergencyStop, Protocol):
     """A base behind the motion guard: what a course drives."""
+
+
+@runtime_checkable
+class Microphone(Protocol):
+    """A mock microphone: what is played into it is what the client on it hears."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def sample_rate(self) -> int:
+        """Hertz of all sound given to `play`."""
+
+    def play(self, sound: Array) -> Playback:
+        """Play (N,) mono samples within -1 .. 1, 1 being full scale; back when the last has left.
+
+        What dropped out on the lab's side is in the answer's `drop_outs`. Raises ValueError for sound that would clip,
+        `drivers.errors.DeviceError` when nothing could be played.
+        """
+
+    def check(self) -> LoopCheck:
+        """Self-test of the loop: play a known signal and listen. A client on the microphone hears it: check before."""
+
+
+@runtime_checkable
+class Tape(Protocol):
+    """A recording that runs; as a context it stops at the end."""
+
+    def stop(self) -> Capture:
+        """End it; what it holds, with what dropped out on the lab's side. The same again when called again."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+@runtime_checkable
+class Speaker(Protocol):
+    """A mock speaker: what a client plays into it can be recorded."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def sample_rate(self) -> int:
+        """Hertz of all recordings."""
+
+    def record(self) -> Tape:
+        """Start to record; it records once this returns. Raises `drivers.errors.DeviceError` when it cannot."""
+
+    def check(self) -> LoopCheck:
+        """Self-test of the loop: play a known signal and listen."""

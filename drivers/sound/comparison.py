@@ -1,0 +1,156 @@
+"""Compares what was sent into a loop with what came back: bit by bit, or by level and delay if it is analogue."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from drivers.sound.types import DropOut, DropOutKind, Samples, require_intact
+
+BLOCK_S = 0.005
+PROBE_S = 1.0
+PROBE_LEVEL = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class LoopCheck:
+    """A self-test of a loop: what was sent came back.
+
+    `gain_db`: level out over level in (0: dBFS in is dBFS out). `delay_s`: from the first sample's leaving to its
+    coming back, by the driver's clock. `snr_db`: what came back, level aside, against what differs (inf: bit-identical
+    but for gain).
+    """
+
+    endpoint: str
+    bit_identical: bool
+    gain_db: float
+    delay_s: float
+    snr_db: float
+    drop_outs: tuple[DropOut, ...] = ()
+
+    @property
+    def intact(self) -> bool:
+        return not self.drop_outs
+
+    def require_intact(self) -> None:
+        """Raises SoundLoopError when anything was lost, damaged or disturbed."""
+        require_intact(f"self-test of the loop of {self.endpoint}", self.drop_outs)
+
+
+def probe(sample_rate: int, seconds: float = PROBE_S) -> Samples:
+    """(N,) pseudo-random noise, always the same, at -20 dBFS peak: no two places of it are alike."""
+    noise = np.random.default_rng(20).uniform(-PROBE_LEVEL, PROBE_LEVEL, round(seconds * sample_rate))
+    return noise.astype(np.float32)
+
+
+def damages(sent: Samples, heard: Samples, sample_rate: int) -> tuple[DropOut, ...]:
+    """Where `heard`, a recording of a bit-identical loop around the playing of `sent`, departs from it.
+
+    Returns () when all of `sent` is in `heard`, unbroken and bit for bit, in digital silence.
+    """
+    sounding = np.flatnonzero(sent)
+    came = np.flatnonzero(heard)
+    if not len(sounding):
+        return (
+            () if not len(came) else (_damage(DropOutKind.DAMAGED, 0, len(came), sample_rate, "sound out of silence"),)
+        )
+    if not len(came):
+        return (_damage(DropOutKind.SILENT, 0, len(sent), sample_rate, "nothing came back"),)
+    offset = int(came[0] - sounding[0])
+    if (straight := _straight(sent, heard, offset)) is not None and np.array_equal(straight, sent):
+        return ()
+    return tuple(_walk(sent, heard, sample_rate))
+
+
+def _straight(sent: Samples, heard: Samples, offset: int) -> Samples | None:
+    """The part of `heard` that should be `sent`, with silence before and behind the recording; None: not all there."""
+    last = int(np.flatnonzero(sent)[-1])
+    if offset + last >= len(heard):
+        return None
+    end = min(len(heard), offset + len(sent))
+    part = heard[max(0, offset) : end]
+    return np.concatenate([np.zeros(max(0, -offset), np.float32), part, np.zeros(len(sent) - end + offset, np.float32)])
+
+
+def _walk(sent: Samples, heard: Samples, sample_rate: int) -> list[DropOut]:
+    """Every place where blocks of `sent` are absent from `heard` or do not follow one another."""
+    block = max(16, round(BLOCK_S * sample_rate))
+    places = {value: index for index, value in reversed(list(enumerate(heard.tolist()))) if value}
+    found: list[DropOut] = []
+    offset: int | None = None
+    missing_from: int | None = None
+    for start in range(0, len(sent) - block + 1, block):
+        piece = sent[start : start + block]
+        if not piece.any():
+            continue
+        at = None if offset is None else start + offset
+        if at is None or not _is_at(piece, heard, at):
+            at = _find(piece, heard, places)
+        if at is None:
+            missing_from = start if missing_from is None else missing_from
+            continue
+        jump = 0 if offset is None else at - start - offset
+        if missing_from is not None or jump:
+            place = start if missing_from is None else missing_from
+            lost = 0 if missing_from is None else start - missing_from
+            detail = f"{lost} samples damaged or missing, the rest {jump:+d} samples later"
+            found.append(_damage(DropOutKind.DAMAGED, place, max(lost, abs(jump)), sample_rate, detail))
+        missing_from = None
+        offset = at - start
+    if missing_from is not None:
+        found.append(
+            _damage(
+                DropOutKind.DAMAGED, missing_from, len(sent) - missing_from, sample_rate, "the rest did not come back"
+            )
+        )
+    return found or [_damage(DropOutKind.DAMAGED, 0, len(sent), sample_rate, "single samples differ")]
+
+
+def _is_at(piece: Samples, heard: Samples, at: int) -> bool:
+    return at >= 0 and at + len(piece) <= len(heard) and bool(np.array_equal(heard[at : at + len(piece)], piece))
+
+
+def _find(piece: Samples, heard: Samples, places: dict[float, int]) -> int | None:
+    """Where `piece` is in `heard`, found by the first place of one of its values."""
+    for index in np.flatnonzero(piece)[:8]:
+        place = places.get(float(piece[index]))
+        if place is not None and _is_at(piece, heard, place - int(index)):
+            return place - int(index)
+    return None
+
+
+def _damage(kind: DropOutKind, start: int, count: int, sample_rate: int, detail: str) -> DropOut:
+    return DropOut(kind, start / sample_rate, count / sample_rate, detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """How a signal came back through a loop with gain: its place (samples), gain in dB and signal-to-noise in dB."""
+
+    offset: int
+    gain_db: float
+    snr_db: float
+
+
+def match(sent: Samples, heard: Samples) -> Match | None:
+    """Where and how loud `sent` is in `heard`; None when it is not there or stands alone in silence.
+
+    The loop may have gain and noise; a loop that drops samples shows as a low signal-to-noise ratio.
+    """
+    if len(heard) < len(sent) or not heard.any():
+        return None
+    size = 1 << (len(sent) + len(heard) - 1).bit_length()
+    spectrum = np.fft.rfft(heard.astype(np.float64), size) * np.conj(np.fft.rfft(sent.astype(np.float64), size))
+    correlation = np.fft.irfft(spectrum, size)[: len(heard) - len(sent) + 1]
+    offset = int(np.argmax(np.abs(correlation)))
+    part = heard[offset : offset + len(sent)].astype(np.float64)
+    reference = sent.astype(np.float64)
+    gain = float(part @ reference / (reference @ reference))
+    if gain == 0:
+        return None
+    rest = part - gain * reference
+    noise = float(rest @ rest)
+    snr = math.inf if noise == 0 else 10 * math.log10(gain * gain * float(reference @ reference) / noise)
+    return Match(offset, 20 * math.log10(abs(gain)), snr)
