@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from labctl.errors import NotAllowedError
 
 # Anyone who is known may look, and may stop a machine.
-_EVERYBODY = frozenset({"read", "robots.estop", "leases.request", "jobs.submit"})
+_EVERYBODY = frozenset({"read", "robots.estop", "leases.request", "jobs.submit", "audio.upload"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from labctl.jobs import Job, Step, parse_job
 from labctl.leases import DEADLINE_MARGIN_S, Leases, Listeners
 from labctl.registry import ActionRegistry
 from labctl.robots import Fleet
+from labctl.scoring import AudioFiles, AudioJobs, AudioPool
 from labctl.sequencer import RUN_LEASE_S, Sequencer
 from labctl.store import ArtifactStore, Store, inventory, open_store, running
 from labctl.store.leasing import Grant
@@ -37,6 +38,8 @@ class Daemon:
     fleet: Fleet
     leases: Leases
     sequencer: Sequencer
+    audio_files: AudioFiles
+    audio_jobs: AudioJobs
 
     def submit(self, text: str, source: str, owner: str) -> str:
         """Queue the job in a YAML or JSON text; returns its id. Raises `drivers.documents.DocumentError`."""
@@ -82,6 +85,10 @@ def run_daemon(lab: Lab, data: Path, database: str | None = None) -> Iterator[Da
         workers = worker_pool()
         stack.callback(workers.shutdown, wait=True, cancel_futures=True)
         artifacts = ArtifactStore(data / "artifacts")
+        audio_pool = AudioPool()
+        audio_files = AudioFiles(data / "audio" / "files", store, audio_pool)
+        audio_jobs = AudioJobs(data / "audio" / "reports", store, audio_files, audio_pool)
+        stack.callback(audio_jobs.close)
         actions = ActionRegistry()
         leases = Leases(store)
         sequencer = Sequencer(lab, store, artifacts, actions, fleet, workers, leases, scratch, {})
@@ -95,7 +102,8 @@ def run_daemon(lab: Lab, data: Path, database: str | None = None) -> Iterator[Da
         fleet.start()
         leases.start()
         leases.schedule()
-        yield Daemon(lab, store, artifacts, actions, fleet, leases, sequencer)
+        audio_jobs.resume()
+        yield Daemon(lab, store, artifacts, actions, fleet, leases, sequencer, audio_files, audio_jobs)
 
 
 def _relay(fleet: Fleet, sequencer: Sequencer) -> Listeners:

@@ -12,10 +12,11 @@ from concurrent.futures import ProcessPoolExecutor
 def worker_pool(processes: int = 1) -> ProcessPoolExecutor:
     """A pool that starts its processes on first use; they end with the daemon, however it ends."""
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(processes, mp_context=context, initializer=_begin)
+    return ProcessPoolExecutor(processes, mp_context=context, initializer=begin)
 
 
-def _begin() -> None:
+def begin() -> None:
+    """What each process does first: leave Ctrl-C to the daemon, be polite, and end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's to handle
     os.nice(10)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from labctl.cli.audio_commands import audio_app
 from labctl.cli.exits import USAGE
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ for name, sub in (
     ("lidar", lidar_app),
     ("jobs", jobs_app),
     ("leases", leases_app),
+    ("audio", audio_app),
 ):
     app.add_typer(sub, name=name)
 

@@ -151,6 +151,56 @@ artifacts = Table(
     Index(None, "run_id"),
 )
 
+# Audio that people uploaded, and jobs that score it. These need no device, and so no lease and no run.
+audio_files = Table(
+    "audio_files",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("container", Text, nullable=False),  # WAV, FLAC, OGG
+    Column("sample_rate", Integer, nullable=False),
+    Column("channels", Integer, nullable=False),
+    Column("frames", _Big, nullable=False),
+    Column("duration_s", Double, nullable=False),
+    Column("silent", Boolean, nullable=False),
+    Column("size", _Big, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("location", Text, nullable=False),  # relative to the folder of audio files
+    Column("created_at", Double, nullable=False),
+)
+
+audio_jobs = Table(
+    "audio_jobs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("document", JSON, nullable=False),
+    Column("state", Text, nullable=False),  # created, running, finished
+    Column("verdict", Text),
+    Column("reason", Text, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("finished_at", Double),
+    CheckConstraint("(state = 'finished') = (verdict IS NOT NULL)", name="verdict_when_finished"),
+    Index(None, "state"),
+)
+
+audio_scores = Table(
+    "audio_scores",
+    metadata,
+    Column("job_id", Text, ForeignKey("audio_jobs.id"), primary_key=True),
+    Column("position", Integer, primary_key=True),  # of the pair in the job's document
+    Column("verdict", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("measurements", JSON, nullable=False),
+    Column("result", JSON(none_as_null=True)),
+    Column("report", Boolean, nullable=False),  # whether a page was drawn
+    Column("scored_at", Double, nullable=False),
+)
+
 # Append-only: one row per change of state, in the transaction that made the change.
 events = Table(
     "events",

@@ -1,0 +1,82 @@
+"""The commands of `labctl audio` and their options; what they do stands in `labctl.cli.audio`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+audio_app = typer.Typer(help="Audio: score recordings, list references.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
+Present = Annotated[
+    list[float] | None,
+    typer.Option("--present-hz", help="A tone that must be there; may be repeated.", show_default=False),
+]
+
+
+@audio_app.command("score")
+def audio_score(
+    reference: Annotated[str, typer.Argument(help="What was played: a file, or the name of a reference.")],
+    degraded: Annotated[Path, typer.Argument(help="What was recorded: a WAV, FLAC or OGG file.")],
+    *,
+    as_json: Json = False,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write an HTML page to look at.", show_default=False)
+    ] = None,
+    thresholds: Annotated[
+        Path | None, typer.Option("--thresholds", help="YAML file of limits.", show_default=False)
+    ] = None,
+    min_mos: Annotated[float | None, typer.Option(help="Lowest MOS, 1 to 5.", show_default=False)] = None,
+    max_delay_ms: Annotated[float | None, typer.Option(help="Longest delay.", show_default=False)] = None,
+    min_active_speech_ratio: Annotated[
+        float | None, typer.Option(help="Least share of active speech, 0 to 1.", show_default=False)
+    ] = None,
+    min_coverage: Annotated[
+        float | None, typer.Option(help="Least share of the speech that arrived, 0 to 1.", show_default=False)
+    ] = None,
+    present_hz: Present = None,
+    rate: Annotated[
+        int | None, typer.Option(help="Score at 8000, 16000 or 48000 Hz instead of the reference's rate.")
+    ] = None,
+) -> None:
+    """Tell how well a recording reproduces its reference; needs no daemon. Exit codes as of `labctl run`."""
+    from labctl.cli.audio import score_files
+
+    limits = {
+        "min_mos": min_mos,
+        "max_delay_ms": max_delay_ms,
+        "min_active_speech_ratio": min_active_speech_ratio,
+        "min_coverage": min_coverage,
+        "present_hz": present_hz,
+    }
+    given = {name: value for name, value in limits.items() if value is not None}
+    raise typer.Exit(
+        score_files(reference, degraded, thresholds=thresholds, given=given, rate=rate, report=report, as_json=as_json)
+    )
+
+
+@audio_app.command("measure")
+def audio_measure(
+    recording: Annotated[Path, typer.Argument(help="A WAV, FLAC or OGG file.")],
+    present_hz: Present = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a recording by itself: level, activity, tones, band, drop-outs. Exit 1: a tone is missing."""
+    from labctl.cli.audio import measure_file
+
+    raise typer.Exit(measure_file(recording, present_hz or [], as_json=as_json))
+
+
+@audio_app.command("references")
+def audio_references(
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write them as WAV into this folder.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """The references that ship with the program."""
+    from labctl.cli.audio import list_references
+
+    raise typer.Exit(list_references(out, as_json=as_json))
