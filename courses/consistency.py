@@ -207,7 +207,7 @@ def check_consistency(
         raw.append(predictive_p_value(*block, slip)[1])
     outcome = Consistency.CONSISTENT if p_value >= level else Consistency.INCONSISTENT
     verb = "agree" if outcome is Consistency.CONSISTENT else "disagree"
-    reason = f"LiDAR and odometry {verb}: p = {p_value:.3g} at the {level:.0%} level"
+    reason = f"LiDAR and odometry {verb}: p = {p_value:.3g}, level {level:g}"
     dof = len(stacked.difference)
     return ConsistencyTest(outcome, reason, level, statistic, dof, p_value, tuple(raw), tuple(holm(raw)))
 

@@ -64,6 +64,7 @@ def evaluate(log: CourseLog) -> CourseResult:
         lab_errors=lab_errors,
         device_failures=failures,
         cancelled=ending.cancelled if ending else None,
+        level=setup.course.file.consistency_level,
     )
     track, whole = _odometry_track(log, points[0].lidar if points else setup.course.file.points[0].pose)
     last = max((s.state.time for s in log.samples), default=setup.clock_start)

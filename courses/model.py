@@ -112,7 +112,10 @@ class Footprint(_Part):
 
 
 class CourseFile(_Part):
-    """A course as written. `room` is the name of a room of the program or a room file beside the course file."""
+    """A course as written. `room` is the name of a room of the program or a room file beside the course file.
+
+    `consistency_level`: the share of good robots that the test of LiDAR against odometry may reject.
+    """
 
     name: Annotated[str, Field(min_length=1, max_length=80)]
     description: str = ""
@@ -124,6 +127,7 @@ class CourseFile(_Part):
     settle_s: Duration = 0.5
     scans_per_point: Annotated[int, Field(ge=20, le=2000)] = 20
     wait_for_clear_s: Duration = 5.0
+    consistency_level: Annotated[float, Field(ge=1e-6, le=0.5)] = 0.05
     docking: DockingPlan | None = None
     footprint: Footprint = Footprint()
 

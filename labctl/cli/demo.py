@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from importlib import resources
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -37,7 +38,10 @@ def run_demo(out: Path, time_scale: float, seed: int, *, as_json: bool) -> int:
         with Bench(ROOM, time_scale, seed) as bench:
             lab_file = work / "lab.yaml"
             robot = bench.robots[0]
-            lab_file.write_text(lab_file_text(robot.base_url, robot.lidar_url, time_scale), encoding="utf-8")
+            calibration = work / "robot-1.yaml"
+            calibration.write_text(bench_calibration(), encoding="utf-8")
+            text = lab_file_text(robot.base_url, robot.lidar_url, time_scale, calibration.name)
+            lab_file.write_text(text, encoding="utf-8")
             note("starting the lab's daemon")
             with daemon_child(lab_file, work / "data", work / "daemon.log") as daemon, connected(daemon.url) as lab:
                 job = lab.submit(json.dumps(course_job(COURSE, ROBOT)), source="demo")
@@ -51,7 +55,12 @@ def run_demo(out: Path, time_scale: float, seed: int, *, as_json: bool) -> int:
     return OF_VERDICT[finished["verdict"]]
 
 
-def lab_file_text(base_url: str, lidar_url: str, time_scale: float) -> str:
+def bench_calibration() -> str:
+    """The calibration of the bench's robot that ships with the program."""
+    return (resources.files("courses") / "library" / "calibrations" / "bench.yaml").read_text(encoding="utf-8")
+
+
+def lab_file_text(base_url: str, lidar_url: str, time_scale: float, calibration: str | None = None) -> str:
     """A lab of one simulated robot in one room."""
     robot: dict[str, Any] = {
         "kind": "robot",
@@ -62,6 +71,8 @@ def lab_file_text(base_url: str, lidar_url: str, time_scale: float) -> str:
         "base": {"driver": "create2", "url": base_url},
         "lidar": {"driver": "scip", "url": lidar_url, "rules": {"mount_x_m": 0.1}},
     }
+    if calibration is not None:
+        robot["calibration"] = calibration
     lab = {"lab": "demo", "devices": {"corridor": {"kind": "room", "map": ROOM}, ROBOT: robot}}
     return json.dumps(lab, indent=2) + "\n"
 

@@ -34,6 +34,7 @@ def test_the_demo_drives_the_course_and_ends_with_one_json_object(tmp_path: Path
     assert [each["label"] for each in result["points"]] == ["A", "B", "C", "D", "E", "F"]
     assert result["distance_m"] >= 6
     assert result["docking"]["docked"]
+    assert result["consistency"]["outcome"] == "consistent"
     assert Path(result["report"]).read_text(encoding="utf-8").startswith("<!doctype html>")
     kept = {path.name for path in tmp_path.iterdir()}
     assert kept >= {"recording.mcap", "report.html", "lidar.tum", "odometry.tum", "result.json"}
