@@ -1,0 +1,229 @@
+"""The score: disturbance mapped to MOS-LQO, what a listener would complain about beyond it, and the reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from audio.align import Alignment, SegmentKind
+from audio.errors import SignalError
+from audio.mos.bands import FRAME_S, HOP_S, Floats, band_powers, make_bands
+from audio.mos.disturbance import measure_disturbance, over_windows
+from audio.mos.faults import (
+    GAP_BLOCK_S,
+    SILENT_POWER,
+    Activity,
+    Ints,
+    Mask,
+    clipped_share,
+    find_active,
+    find_gaps,
+    find_missing_band,
+    find_mutes,
+    gain_db,
+    noise_db,
+)
+from audio.mos.reasons import Reason, ReasonKind
+
+LOWEST_RATE, HIGHEST_RATE = 8000, 48_000
+# The mapping, fitted to wide-band P.862.2 values on the training talkers: quality = BEST - changed - added, each
+# weight * disturbance ** exponent, then the logistic curve of P.862.2.
+BEST = 4.5
+CHANGED_WEIGHT, CHANGED_EXPONENT = 1.5957, 0.6207
+ADDED_WEIGHT, ADDED_EXPONENT = 0.2998, 0.45
+BREAK_COST = 0.15  # of quality for each break of the delay within a word, in 10 s
+BREAK_S = 0.030
+BAND_WEIGHT = 0.06  # of quality for each Bark of missing bandwidth
+MUTED_SHARE = 0.25  # a mute of this share of speech leaves 1/e of what a recording is worth
+QUIET_FROM_DB, LOUD_FROM_DB = 15.0, 20.0
+LEVEL_COST_PER_DB = 0.04  # of MOS, for a recording without other faults
+UNRELATED_COVERAGE = 0.3
+DELAY_WORTH_NAMING_S = 0.015
+CLIPPING_WORTH_NAMING = 2e-4
+GAPS_WORTH_NAMING = 0.003
+NOISE_WORTH_NAMING_DB = 45.0
+BAND_WORTH_NAMING_BARK = 0.8
+
+
+@dataclass(frozen=True)
+class PerceptualScore:
+    """`mos`: MOS-LQO, 1..5 (4.6: no audible difference). `track`: (time in s, MOS) about every second of the reference.
+
+    `reasons`: what pulled the score down, the weightiest kinds first as in `ReasonKind`.
+    """
+
+    mos: float
+    track: tuple[tuple[float, float], ...]
+    reasons: tuple[Reason, ...]
+
+
+def perceptual(reference: ArrayLike, degraded: ArrayLike, sample_rate: int, alignment: Alignment) -> PerceptualScore:
+    """Score a recording (M,) against its reference (N,), both mono in [-1, 1] at 8 to 48 kHz, aligned by `alignment`.
+
+    At 8 kHz a narrow-band listener judges, at 16 kHz a wide-band one, above a super-wide-band one: the same telephone
+    speech is worth less to each. Time is that of the reference throughout.
+    Raises SignalError for a rate out of range, a signal that is not one-dimensional or not finite, a reference
+    shorter than 32 ms or silent.
+    """
+    sent, arrived = _checked("reference", reference), _checked("degraded", degraded)
+    if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
+        raise SignalError(f"the sample rate is {sample_rate} Hz; the score needs {LOWEST_RATE} to {HIGHEST_RATE} Hz")
+    if len(sent) < FRAME_S * sample_rate:
+        raise SignalError(f"the reference has {len(sent)} samples; the score needs at least 32 ms")
+    duration = len(sent) / sample_rate
+    bands = make_bands(sample_rate)
+    reference_powers = band_powers(sent, bands)
+    if float(reference_powers.max()) <= 0:
+        raise SignalError("the reference is silent: there is nothing that the recording could reproduce")
+    if len(arrived) == 0 or float(np.dot(arrived, arrived)) / len(arrived) < SILENT_POWER:
+        return _worthless(ReasonKind.SILENCE, duration, "the recording is silent")
+    if alignment.coverage < UNRELATED_COVERAGE:
+        share = round(100 * alignment.coverage)
+        return _worthless(ReasonKind.OTHER_SPEECH, duration, f"other speech: {share} % of the reference was found")
+
+    warped: Floats = np.asarray(alignment.warp(arrived), dtype=np.float64)
+    powers = band_powers(warped, bands)
+    activity = find_active(reference_powers, powers, bands)
+    if not activity.heard.any():
+        return _worthless(ReasonKind.SILENCE, duration, "no speech of the reference arrived")
+    mutes = find_mutes(activity, powers, bands)
+    muted = np.zeros(len(powers), dtype=bool)
+    for begin, end in mutes:
+        muted[begin:end] = True
+    gain = gain_db(reference_powers, powers, activity, bands)
+    band = find_missing_band(reference_powers, powers, activity, bands)
+    noise = noise_db(reference_powers, powers, activity)
+    disturbance = measure_disturbance(reference_powers, powers, activity.active, activity.heard, bands)
+
+    frames, changed = over_windows(disturbance.changed)
+    _, added = over_windows(disturbance.added)
+    breaks = _breaks_in_words(alignment, activity)
+    cost = BAND_WEIGHT * band.bark + BREAK_COST * breaks * min(1.0, 10 / duration)
+    level = _level_factor(gain)
+    mos = _worth(_mos(changed.mean(), added.mean(), cost), level, _share(muted, activity))
+    track = _track(frames, changed, added, cost=cost, level=level, muted=muted, activity=activity, duration=duration)
+
+    reasons = _mute_reasons(mutes) + _gap_reasons(*find_gaps(sent, warped, sample_rate, mutes))
+    if band.bark > BAND_WORTH_NAMING_BARK:
+        name = (
+            "narrow-band"
+            if band.degraded_hz < 4800
+            else "wide-band"
+            if 6500 < band.degraded_hz < 9000
+            else "band-limited"
+        )
+        text = f"{name}: {band.degraded_hz / 1000:.1f} kHz of {band.reference_hz / 1000:.1f} kHz"
+        reasons.append(Reason(ReasonKind.BANDWIDTH, 0.0, duration, band.degraded_hz, "Hz", text))
+    if noise is not None and noise < NOISE_WORTH_NAMING_DB:
+        reasons.append(Reason(ReasonKind.NOISE, 0.0, duration, noise, "dB", f"noise {noise:.0f} dB"))
+    clipped = clipped_share(arrived)
+    if clipped > CLIPPING_WORTH_NAMING and clipped > 3 * clipped_share(sent):
+        text = f"clipping: {100 * clipped:.2f} % of samples"
+        reasons.append(Reason(ReasonKind.CLIPPING, 0.0, duration, clipped, "share", text))
+    if level < 1:
+        text = f"{abs(gain):.0f} dB too {'quiet' if gain < 0 else 'loud'}"
+        reasons.append(Reason(ReasonKind.LEVEL, 0.0, duration, gain, "dB", text))
+    return PerceptualScore(mos, track, tuple(reasons + _delay_reasons(alignment)))
+
+
+def _checked(name: str, signal: ArrayLike) -> Floats:
+    samples = np.asarray(signal)
+    if samples.ndim != 1:
+        raise SignalError(f"the {name} has {samples.ndim} dimensions; give one channel, (N,)")
+    if not np.all(np.isfinite(samples)):
+        raise SignalError(f"the {name} holds samples that are not finite numbers")
+    floats: Floats = samples.astype(np.float64, copy=False)
+    return floats
+
+
+def _worthless(kind: ReasonKind, duration: float, text: str) -> PerceptualScore:
+    times = np.arange(max(1, round(duration))) + 0.5
+    return PerceptualScore(
+        1.0, tuple((float(time), 1.0) for time in times), (Reason(kind, 0.0, duration, 1.0, "share", text),)
+    )
+
+
+def _mos(changed: float, added: float, cost: float) -> float:
+    """Map mean disturbances to MOS-LQO (the curve of ITU-T P.862.2)."""
+    quality = BEST - CHANGED_WEIGHT * changed**CHANGED_EXPONENT - ADDED_WEIGHT * added**ADDED_EXPONENT - cost
+    return float(0.999 + 4 / (1 + np.exp(-1.3669 * quality + 3.8224)))
+
+
+def _worth(mos: float, level: float, muted: float) -> float:
+    return float(1 + max(mos - 1, 0) * level * np.exp(-muted / MUTED_SHARE))
+
+
+def _level_factor(gain: float) -> float:
+    excess = max(0.0, -gain - QUIET_FROM_DB, gain - LOUD_FROM_DB)
+    return max(0.0, 1 - excess * LEVEL_COST_PER_DB / 3.64)
+
+
+def _share(muted: Mask, activity: Activity) -> float:
+    return float((muted & activity.loud).sum() / activity.loud.sum())
+
+
+def _track(
+    frames: Floats,
+    changed: Floats,
+    added: Floats,
+    *,
+    cost: float,
+    level: float,
+    muted: Mask,
+    activity: Activity,
+    duration: float,
+) -> tuple[tuple[float, float], ...]:
+    """Return (middle, MOS) of each second; in a muted part of a second its share of frames counts."""
+    track = []
+    for second in range(max(1, round(duration))):
+        near = np.abs(frames * HOP_S - second - 0.5) <= 0.5
+        if not near.any():
+            near[np.argmin(np.abs(frames * HOP_S - second - 0.5))] = True
+        part = slice(round(second / HOP_S), round((second + 1) / HOP_S))
+        lost = (muted & activity.active)[part].sum() / max(activity.active[part].sum(), 1)
+        mos = _worth(_mos(changed[near].mean(), added[near].mean(), cost), level, float(lost))
+        track.append((second + 0.5, mos))
+    return tuple(track)
+
+
+def _mute_reasons(mutes: Ints) -> list[Reason]:
+    reasons = []
+    for begin, end in mutes:
+        start, stop = float(begin * HOP_S), float(end * HOP_S)
+        text = f"mute {start:.1f} to {stop:.1f} s"
+        reasons.append(Reason(ReasonKind.MUTE, start, stop, stop - start, "s", text))
+    return reasons
+
+
+def _gap_reasons(gaps: Floats, share: float) -> list[Reason]:
+    if share < GAPS_WORTH_NAMING:
+        return []
+    text = f"gaps: {100 * share:.1f} % of speech is missing in pieces shorter than 0.2 s (packet loss)"
+    return [Reason(ReasonKind.GAPS, float(gaps[0]), float(gaps[-1] + GAP_BLOCK_S), share, "share", text)]
+
+
+def _breaks_in_words(alignment: Alignment, activity: Activity) -> int:
+    """Count where the delay jumps between two stretches of speech with speech right on both sides."""
+    count = 0
+    for before, after in pairwise(alignment.segments):
+        if before.kind is not SegmentKind.SPEECH or after.kind is not SegmentKind.SPEECH:
+            continue
+        at = round(after.start_s / HOP_S)
+        jumped = abs(after.lag_start_s - before.lag_end_s) > BREAK_S
+        count += int(jumped and bool(activity.active[max(at - 3, 0) : at + 2].all()))
+    return count
+
+
+def _delay_reasons(alignment: Alignment) -> list[Reason]:
+    speech = [part for part in alignment.segments if part.kind is SegmentKind.SPEECH]
+    if not speech:
+        return []
+    lags = [lag for part in speech for lag in (part.lag_start_s, part.lag_end_s)]
+    moved = max(lags) - min(lags)
+    if moved < DELAY_WORTH_NAMING_S:
+        return []
+    text = f"delay varies by {1000 * moved:.0f} ms"
+    return [Reason(ReasonKind.DELAY, speech[0].start_s, speech[-1].end_s, 1000 * moved, "ms", text)]
