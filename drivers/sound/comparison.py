@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from drivers.sound.types import DropOut, DropOutKind, Samples, require_intact
+from drivers.sound.types import Capture, DropOut, DropOutKind, Playback, Samples, require_intact
 
 BLOCK_S = 0.005
 PROBE_S = 1.0
 PROBE_LEVEL = 0.1
+# A cable between two sound cards reaches 60 dB; less than this is a wrong input, a loop with echo, or lost samples.
+LEAST_SNR_DB = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,3 +156,26 @@ def match(sent: Samples, heard: Samples) -> Match | None:
     noise = float(rest @ rest)
     snr = math.inf if noise == 0 else 10 * math.log10(gain * gain * float(reference @ reference) / noise)
     return Match(offset, 20 * math.log10(abs(gain)), snr)
+
+
+def checked(endpoint: str, sent: Samples, played: Playback, heard: Capture, *, exact: bool) -> LoopCheck:
+    """The outcome of a self-test in which `sent` was played and `heard` recorded around it.
+
+    An `exact` loop must be bit-identical; any other must give `sent` back 20 dB above whatever else it gives.
+    """
+    rate = heard.sample_rate
+    drops = [*played.drop_outs, *heard.drop_outs]
+    damaged = damages(sent, heard.samples, rate)
+    found = match(sent, heard.samples)
+    if exact:
+        drops += damaged
+    elif found is None:
+        drops.append(_damage(DropOutKind.SILENT, 0, len(sent), rate, "nothing came back"))
+    elif found.snr_db < LEAST_SNR_DB:
+        detail = f"what came back is only {found.snr_db:.0f} dB above what differs"
+        drops.append(_damage(DropOutKind.DAMAGED, 0, len(sent), rate, detail))
+    in_order = tuple(sorted(drops, key=lambda drop: drop.start_s))
+    if found is None:
+        return LoopCheck(endpoint, False, -math.inf, math.nan, -math.inf, in_order)
+    delay = heard.start_time + found.offset / rate - played.start_time
+    return LoopCheck(endpoint, not damaged, found.gain_db, delay, found.snr_db, in_order)

@@ -18,7 +18,7 @@ from typing import Any, Self
 from drivers.clock import Clock, SystemClock
 from drivers.errors import DeviceError, DeviceUnreachableError, SoundLoopError
 from drivers.sound import pulse_stream
-from drivers.sound.comparison import LoopCheck, damages, match, probe
+from drivers.sound.comparison import LoopCheck, checked, damages, probe
 from drivers.sound.pulse_stream import Connection, PulseTape
 from drivers.sound.types import Array, DropOut, Playback, as_samples
 
@@ -102,14 +102,7 @@ def _check(server: str, sink: str, source: str, sample_rate: int, clock: Clock) 
     sent = probe(sample_rate)
     with PulseTape(server, source, sample_rate, clock) as tape:
         played = pulse_stream.play(server, sink, sent, sample_rate, clock=clock)
-    heard = tape.stop()
-    found = match(sent, heard.samples)
-    drops = _in_order(*played.drop_outs, *heard.drop_outs, *damages(sent, heard.samples, sample_rate))
-    if found is None:
-        return LoopCheck(sink, False, float("-inf"), float("nan"), float("-inf"), drops)
-    delay = heard.start_time + found.offset / sample_rate - played.start_time
-    identical = not damages(sent, heard.samples, sample_rate)
-    return LoopCheck(sink, identical, found.gain_db, delay, found.snr_db, drops)
+    return checked(f"{source} of {server}", sent, played, tape.stop(), exact=True)
 
 
 @dataclass(frozen=True, slots=True)
