@@ -91,6 +91,8 @@ def _opened(source: str | Path | bytes, limits: Limits) -> tuple[str, BinaryIO]:
         if size > limits.max_bytes:
             raise AudioFileError(f"{path}: has {size} bytes; at most {limits.max_bytes} are read")
         return str(path), path.open("rb")
+    except AudioFileError:
+        raise
     except (OSError, ValueError) as exc:
         raise AudioFileError(f"{path}: cannot be read: {exc}") from None
 

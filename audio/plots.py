@@ -136,9 +136,11 @@ def _missing(axes: Axes, score: AudioScore) -> None:
 def _mos(axes: Axes, score: AudioScore, duration: float) -> None:
     if score.track:
         times, values = np.array(score.track).T
-        edges = np.append(times, duration)
-        axes.step(edges, np.append(values, values[-1]), where="post", color=INK, linewidth=1.6)
-        axes.fill_between(edges, 1, np.append(values, values[-1]), step="post", color=SENT, alpha=0.15, linewidth=0)
+        # A value stands for the time around it: from the middle between its neighbours to the next.
+        edges = np.concatenate(([0.0], (times[1:] + times[:-1]) / 2, [duration]))
+        steps = np.append(values, values[-1])
+        axes.step(edges, steps, where="post", color=INK, linewidth=1.6)
+        axes.fill_between(edges, 1, steps, step="post", color=SENT, alpha=0.15, linewidth=0)
     axes.axhline(score.mos, color=SENT, linewidth=1, linestyle=(0, (4, 3)))
     axes.set_ylim(1, 5)
     axes.set_yticks(range(1, 6))

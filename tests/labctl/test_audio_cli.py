@@ -1,0 +1,93 @@
+"""`labctl audio`: exit codes, JSON, plain words."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from audio import read_audio, reference, write_audio
+
+
+def labctl(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "labctl", "audio", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("audio")
+    voice = reference.load("male_1")
+    late = np.concatenate([np.zeros(4800), voice.samples])
+    write_audio(made / "late.wav", late, 48_000)
+    write_audio(made / "mute.wav", np.zeros(48_000), 48_000)
+    (made / "limits.yaml").write_text("min_mos: 4.0\nmax_delay_ms: 50\n", encoding="utf-8")
+    (made / "wrong.yaml").write_text("min_mos: 4.0\nmax_delay: 50\n", encoding="utf-8")
+    return made
+
+
+def test_two_files_are_scored_with_one_command(folder: Path) -> None:
+    done = labctl("score", "male_1", folder / "late.wav", "--json", "--report", folder / "page" / "report.html")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["verdict"] == "passed"
+    assert document["mos"] > 4.3
+    assert document["delay_ms"] == pytest.approx(100, abs=1)
+    assert document["active_speech_ratio"] > 0.8
+    assert "late.wav" in (folder / "page" / "report.html").read_text(encoding="utf-8")
+
+
+def test_limits_given_singly_and_by_file_decide_the_exit_code(folder: Path) -> None:
+    assert labctl("score", "male_1", folder / "late.wav", "--min-mos", "4", "--rate", "16000").returncode == 0
+    failed = labctl("score", "male_1", folder / "late.wav", "--thresholds", folder / "limits.yaml", "--rate", "16000")
+    assert failed.returncode == 1
+    assert "FAILED" in failed.stdout
+    muted = labctl("score", "male_1", folder / "mute.wav", "--min-mos", "3")
+    assert (muted.returncode, "silent" in muted.stdout) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["score", "male_1", "absent.wav"], 2, "references are female_1"),
+        (["score", "tenor", "late.wav"], 2, "tenor"),
+        (["score", "male_1", "late.wav", "--min-mos", "9"], 2, "--min-mos"),
+        (["score", "male_1", "late.wav", "--rate", "44100"], 2, "--rate must be one of"),
+        (["score", "male_1", "late.wav", "--thresholds", "wrong.yaml"], 2, "wrong.yaml:2:1"),
+        (["score", "male_1", "limits.yaml"], 3, "no WAV, FLAC or OGG"),
+        (["score", "mute.wav", "late.wav"], 3, "reference is silent"),
+        (["measure", "limits.yaml"], 3, "no WAV, FLAC or OGG"),
+    ],
+)
+def test_what_goes_wrong_is_said_in_a_line(folder: Path, arguments: list[str], code: int, said: str) -> None:
+    done = labctl(*arguments, cwd=folder)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_references_are_listed_and_written(folder: Path) -> None:
+    listed = json.loads(labctl("references", "--json", "--out", folder / "references").stdout)["items"]
+    assert [each["name"] for each in listed][:4] == ["female_1", "female_2", "male_1", "male_2"]
+    assert listed[0]["active_speech_level_dbov"] == pytest.approx(-26, abs=0.05)
+    assert read_audio(folder / "references" / "tone_500.wav").duration_s == 10
+
+
+def test_one_file_is_measured_and_a_missing_tone_fails(folder: Path) -> None:
+    found = labctl("measure", folder / "late.wav", "--json")
+    assert json.loads(found.stdout)["level"]["ratio"] > 0.8
+    assert found.returncode == 0
+    missing = labctl("measure", folder / "late.wav", "--present-hz", "500")
+    assert (missing.returncode, "not found" in missing.stdout) == (1, True)
