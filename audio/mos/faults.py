@@ -20,6 +20,7 @@ LOST = 10**-2.2  # 22 dB below what was due
 SHORTEST_MUTE_S = 0.2
 SILENT_POWER = 1e-9  # -90 dBov
 GAP_BLOCK_S = 0.005
+NOTHING = 10**-4.5  # 45 dB below loud speech
 GAP = 10**-3.0  # 30 dB below what was due
 CUT_OFF = 10**-2.0  # a band that lost 20 dB is missing
 AUDIBLE_SHARE = 10**-5.0  # a band 50 dB below the whole is content
@@ -76,7 +77,9 @@ def find_gaps(reference: Floats, degraded: Floats, sample_rate: int, mutes: Ints
     due, got = _block_powers(reference, length), _block_powers(degraded, length)
     loud = due > LOUD_RANGE * due[due > ACTIVE_RANGE * due.max()].mean()
     ratio = got / np.maximum(due, 1e-30)
-    lost = loud & (ratio < GAP * float(np.quantile(ratio[loud], 0.75)))
+    # Of a fricative too little may pass a telephone band; what was lost leaves nothing at all.
+    nothing = got < NOTHING * got[loud].mean()
+    lost = loud & nothing & (ratio < GAP * float(np.quantile(ratio[loud], 0.75)))
     # A single block may fall between two glottal pulses.
     lost &= np.concatenate(([False], lost[:-1])) | np.concatenate((lost[1:], [False]))
     for begin, end in mutes:

@@ -34,7 +34,7 @@ LOWEST_RATE, HIGHEST_RATE = 8000, 48_000
 BEST = 4.5
 CHANGED_WEIGHT, CHANGED_EXPONENT = 1.5957, 0.6207
 ADDED_WEIGHT, ADDED_EXPONENT = 0.2998, 0.45
-BREAK_COST = 0.15  # of quality for each break of the delay within a word, in 10 s
+BREAK_COST = 0.3  # of quality for each break of the delay within a word, in 10 s
 BREAK_S = 0.030
 BAND_WEIGHT = 0.06  # of quality for each Bark of missing bandwidth
 MUTED_SHARE = 0.25  # a mute of this share of speech leaves 1/e of what a recording is worth
@@ -46,6 +46,9 @@ CLIPPING_WORTH_NAMING = 2e-4
 GAPS_WORTH_NAMING = 0.003
 NOISE_WORTH_NAMING_DB = 45.0
 BAND_WORTH_NAMING_BARK = 0.8
+DISTORTION_WORTH_NAMING_MOS = 3.8
+EXPLAINS_DISTORTION = {ReasonKind.MUTE, ReasonKind.GAPS, ReasonKind.NOISE, ReasonKind.CLIPPING, ReasonKind.LEVEL}
+UNEVEN = 4.0  # ratio of the worst twentieth to the middle of the windows
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,8 @@ def perceptual(reference: ArrayLike, degraded: ArrayLike, sample_rate: int, alig
     if level < 1:
         text = f"{abs(gain):.0f} dB too {'quiet' if gain < 0 else 'loud'}"
         reasons.append(Reason(ReasonKind.LEVEL, 0.0, duration, gain, "dB", text))
+    if mos < DISTORTION_WORTH_NAMING_MOS and not any(reason.kind in EXPLAINS_DISTORTION for reason in reasons):
+        reasons.append(_distortion_reason(frames, changed, mos, duration))
     return PerceptualScore(mos, track, tuple(reasons + _delay_reasons(alignment)))
 
 
@@ -205,6 +210,15 @@ def _gap_reasons(gaps: Floats, share: float) -> list[Reason]:
     return [Reason(ReasonKind.GAPS, float(gaps[0]), float(gaps[-1] + GAP_BLOCK_S), share, "share", text)]
 
 
+def _distortion_reason(frames: Floats, changed: Floats, mos: float, duration: float) -> Reason:
+    """Tell what is spread over all speech (coding) from what comes in places (concealed loss)."""
+    worst = float(frames[np.argmax(changed)] * HOP_S)
+    in_places = float(np.quantile(changed, 0.95)) > UNEVEN * float(np.quantile(changed, 0.5))
+    spread = "in places, as by concealed packet loss" if in_places else "throughout, as by coding or heavy loss"
+    text = f"distorted {spread}; worst at {worst:.1f} s"
+    return Reason(ReasonKind.DISTORTION, 0.0, duration, mos, "MOS", text)
+
+
 def _breaks_in_words(alignment: Alignment, activity: Activity) -> int:
     """Count where the delay jumps between two stretches of speech with speech right on both sides."""
     count = 0
@@ -213,7 +227,10 @@ def _breaks_in_words(alignment: Alignment, activity: Activity) -> int:
             continue
         at = round(after.start_s / HOP_S)
         jumped = abs(after.lag_start_s - before.lag_end_s) > BREAK_S
-        count += int(jumped and bool(activity.active[max(at - 3, 0) : at + 2].all()))
+        # Most frames of the 80 ms on either side: a frame may fall between two glottal pulses.
+        before_it, after_it = activity.active[max(at - 5, 0) : at], activity.active[at : at + 5]
+        spoken = before_it.size > 0 and after_it.size > 0 and min(before_it.mean(), after_it.mean()) > 0.5
+        count += int(jumped and spoken)
     return count
 
 

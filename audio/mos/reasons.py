@@ -13,6 +13,7 @@ class ReasonKind(StrEnum):
     OTHER_SPEECH = "other speech"
     MUTE = "mute"
     GAPS = "gaps"
+    DISTORTION = "distortion"
     BANDWIDTH = "bandwidth"
     NOISE = "noise"
     CLIPPING = "clipping"
