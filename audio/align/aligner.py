@@ -10,7 +10,7 @@ from audio.align.alignment import Alignment, Interval, Segment, SegmentKind, Utt
 from audio.align.bands import FRAME_S, HOP_S, Activity, Bands, Floats, find_activity, runs_of, split_bands
 from audio.align.candidates import find_candidates, measure_support, silence_floor
 from audio.align.correlation import Ints
-from audio.align.runs import FrameLags, Run, find_runs, refine
+from audio.align.runs import FrameLags, Run, adopt_neighbours, find_runs, refine
 from audio.align.segmenting import Stretch, found_share, insertions, lay_out, name_segments
 from audio.errors import SignalError
 
@@ -50,6 +50,7 @@ def align(reference: ArrayLike, degraded: ArrayLike, sample_rate: int) -> Alignm
     starts = [candidate.lag_s for candidate in candidates]
     indices = np.flatnonzero(activity.active).astype(np.int64)
     frames = refine(bands, heard, indices, _rough_lags(bands, heard, activity, indices, starts), floor)
+    frames = adopt_neighbours(bands, heard, indices, frames, floor)
     believed = [_whole_samples(run, frames, ours, theirs, sample_rate) for run in find_runs(frames)]
     stretches = lay_out(bands, heard, frames, believed, duration)
     segments = name_segments(stretches, frames, activity)
@@ -137,8 +138,12 @@ def _whole_samples(run: Run, frames: FrameLags, ours: Floats, theirs: Floats, ra
         mine, other = ours[first : start + count], theirs[first + int(lag) : start + count + int(lag)]
         if len(mine) != len(other) or len(mine) < 32:
             continue
-        own, cross = float(np.dot(other, other)), float(np.dot(mine, other))
-        if own > 0 and 1 - cross**2 / (own * float(np.dot(mine, mine)) + 1e-30) < 1e-5:
+        blocks = len(mine) // 32 // 32 or 1  # of 32 samples or more, so that a muted part does not decide
+        mine, other = (part[: len(part) // blocks * blocks].reshape(blocks, -1) for part in (mine, other))
+        own, cross = np.sum(other * other, axis=1), np.sum(mine * other, axis=1)
+        sound = own > 1e-6 * np.max(own, initial=0.0)
+        rest = 1 - cross[sound] ** 2 / (own * np.sum(mine * mine, axis=1) + 1e-30)[sound]
+        if sound.any() and np.median(rest) < 1e-5:
             return Run(run.first, run.end, int(lag) / rate, 0.0, run.correlation)
     return run
 

@@ -107,6 +107,8 @@ def _speech_envelope(bands: Bands, rate: float) -> Floats:
         total = np.concatenate([[0.0], np.cumsum(samples, dtype=np.float64)])
         rows.append(np.diff(total[np.minimum(edges, len(samples))]))
     length = min(len(row) for row in rows)
+    if not length:
+        return np.zeros((2, 1))
     envelope = np.sqrt(np.array([row[:length] for row in rows]))
     return np.asarray(envelope - envelope.mean(axis=1, keepdims=True))
 

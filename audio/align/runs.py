@@ -11,10 +11,13 @@ from audio.align.bands import FRAME_S, HOP_S, Bands, Floats, runs_of
 from audio.align.correlation import Ints, correlate_windows, peak_offset
 
 REFINE_S = 0.001
-SAME_LAG_S = 0.0006
+SAME_LAG_S = 0.00035
 BEND_S = 0.0004  # a run whose lag leaves its line by more is split
 CHAIN_S = 0.017  # changes of lag a jitter buffer makes at once
 MUTED_S = 0.112
+SHORT_FRAMES = 16
+ADOPT_REACH_S = 0.00015
+ADOPT_LOSS = 0.04  # how much less correlation a neighbour's lag may have
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,12 @@ class Run:
         return np.asarray(self.lag_s + self.slope * np.asarray(times_s))
 
 
-def refine(reference: Bands, degraded: Bands, frames: Ints, lags_s: Floats, floor: float) -> FrameLags:
-    """Return the frames' lags (F,) refined to a part of a sample at the fine rate, within REFINE_S."""
+def refine(
+    reference: Bands, degraded: Bands, frames: Ints, lags_s: Floats, floor: float, *, reach_s: float = REFINE_S
+) -> FrameLags:
+    """Return the frames' lags (F,) refined to a part of a sample at the fine rate, within reach_s."""
     rate = reference.fine_rate
-    reach, window = round(REFINE_S * rate), round(FRAME_S * rate)
+    reach, window = round(reach_s * rate), round(FRAME_S * rate)
     starts = np.round(frames * HOP_S * rate).astype(np.int64)
     base = np.round(lags_s * rate).astype(np.int64)
     refined, fine, low = np.empty(len(frames)), np.empty(len(frames)), np.empty(len(frames))
@@ -69,7 +74,8 @@ def refine(reference: Bands, degraded: Bands, frames: Ints, lags_s: Floats, floo
         peak = np.argmax(rho[:, 1:-1], axis=1) + 1
         top = peak_offset(rho[rows, peak - 1], rho[rows, peak], rho[rows, peak + 1])
         refined[part] = (base[part] + peak - reach - 1 + top) / rate
-        fine[part] = rho[rows, peak]
+        # The height between samples, or a lag half a sample off the grid would lose to a worse one on it.
+        fine[part] = rho[rows, peak] - 0.25 * (rho[rows, peak - 1] - rho[rows, peak + 1]) * top
         begin = np.round(frames[part] * HOP_S * reference.low_rate).astype(np.int64)
         offsets = np.round(refined[part] * reference.low_rate).astype(np.int64) - 1
         low[part] = correlate_windows(
@@ -78,6 +84,42 @@ def refine(reference: Bands, degraded: Bands, frames: Ints, lags_s: Floats, floo
         spans = np.minimum(starts[part] + window, last)
         weight[part] = np.sqrt(np.maximum(energy[spans] - energy[np.minimum(starts[part], last)], 0))
     return FrameLags(frames * HOP_S + FRAME_S / 2, refined, fine, low, weight)
+
+
+def adopt_neighbours(reference: Bands, degraded: Bands, indices: Ints, frames: FrameLags, floor: float) -> FrameLags:
+    """Give short stretches the lag of a longer neighbour where that fits them as well.
+
+    Near the edges of sound, and in steady vowels, a pitch period more or less fits nearly as well as the truth.
+    """
+    stretches = _stretches(frames)
+    long = [part for part in stretches if part[1] - part[0] >= SHORT_FRAMES]
+    short = [part for part in stretches if part[1] - part[0] < SHORT_FRAMES]
+    if not long or not short:
+        return frames
+    starts = [first for first, _ in long]
+    for side in (-1, 0):
+        chosen, wanted = [], []
+        for first, end in short:
+            index = int(np.searchsorted(starts, first)) + side
+            if 0 <= index < len(long):
+                edge = long[index][1] - 3 if side else long[index][0] + 2
+                chosen += list(range(first, end))
+                wanted += [frames.lags_s[edge]] * (end - first)
+        if not chosen:
+            continue
+        rows = np.array(chosen)
+        tried = refine(reference, degraded, indices[rows], np.array(wanted), floor, reach_s=ADOPT_REACH_S)
+        position = 0
+        for first, end in short:
+            if position >= len(rows) or rows[position] != first:
+                continue
+            part, new = slice(first, end), slice(position, position + end - first)
+            position += end - first
+            loud = frames.weight[part] + 1e-12
+            if float(np.sum(loud * (tried.fine[new] - frames.fine[part]))) > -ADOPT_LOSS * float(np.sum(loud)):
+                frames.lags_s[part], frames.fine[part] = tried.lags_s[new], tried.fine[new]
+                frames.low[part] = tried.low[new]
+    return frames
 
 
 def find_runs(frames: FrameLags) -> list[Run]:

@@ -52,7 +52,24 @@ def lay_out(reference: Bands, degraded: Bands, frames: FrameLags, runs: list[Run
         if index < len(between):
             stretches += between[index]
     stretches.append(Stretch(ends[-1], duration_s, float(runs[-1].at(ends[-1])), float(runs[-1].at(duration_s))))
-    return [stretch for stretch in stretches if stretch.end_s > stretch.start_s]
+    return _in_order(stretches)
+
+
+def _in_order(stretches: list[Stretch]) -> list[Stretch]:
+    """Return stretches that follow each other without overlap; a run between two cuts may have been cut away."""
+    ordered: list[Stretch] = []
+    position = 0.0
+    for stretch in stretches:
+        if stretch.end_s <= position or stretch.end_s <= stretch.start_s:
+            continue
+        if stretch.start_s > position:
+            ordered.append(Stretch(position, stretch.start_s, np.nan, np.nan))
+        slope = (stretch.lag_end_s - stretch.lag_start_s) / (stretch.end_s - stretch.start_s)
+        start = max(stretch.start_s, position)
+        lag = stretch.lag_start_s + (start - stretch.start_s) * slope
+        ordered.append(Stretch(start, stretch.end_s, lag, stretch.lag_end_s, stretch.run))
+        position = stretch.end_s
+    return ordered
 
 
 def name_segments(stretches: list[Stretch], frames: FrameLags, activity: Activity) -> list[Segment]:
