@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import itertools
 import random
 import re
 import shutil
@@ -31,6 +32,7 @@ CONNECT_TIMEOUT_S = 30.0
 PAUSE_S = 0.5
 BEFORE_S = 0.25
 BEHIND_S = 1.0
+_numbers = itertools.count(1)
 
 FLAGS = (
     "--headless=new",
@@ -111,7 +113,8 @@ def call(server: PulseServer, line: Line = Line()) -> Iterator[Call]:
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="labctl-call-", ignore_cleanup_errors=True))
         )
-        alices, bobs = stack.enter_context(server.pair("alice")), stack.enter_context(server.pair("bob"))
+        number = next(_numbers)
+        alices, bobs = (stack.enter_context(server.pair(f"{who}_{number}")) for who in ("alice", "bob"))
         with ThreadPoolExecutor() as pool:
             for check in pool.map(lambda end: end.check(), (alices.microphone, bobs.speaker)):
                 if not check.bit_identical:

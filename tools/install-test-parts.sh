@@ -3,6 +3,7 @@
 set -eu
 packages="
 pulseaudio pulseaudio-utils libpulse0
+pipewire pipewire-pulse wireplumber dbus-daemon
 libportaudio2 libasound2-plugins
 chromium chromium-driver
 openssh-server openssh-client
@@ -10,7 +11,7 @@ openssh-server openssh-client
 
 if ! command -v dpkg-query >/dev/null 2>&1; then
     echo "The tests need these Debian packages or their like:" $packages >&2
-    for program in pulseaudio pactl chromium chromedriver ssh; do
+    for program in pulseaudio pactl pipewire-pulse chromium chromedriver ssh; do
         command -v "$program" >/dev/null 2>&1 || { echo "$program is missing" >&2; exit 2; }
     done
     exit 0
