@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from math import gcd
 from typing import Any
 
 import numpy as np
-from scipy.signal import resample_poly
 
 from audio.align import Alignment, align
 from audio.analysis import Analysis, analyse, check_signal
@@ -16,6 +14,7 @@ from audio.echo import Echo, measure_echo
 from audio.errors import AudioError
 from audio.mos import Reason, perceptual
 from audio.plain import finite, plain
+from audio.rates import resampled
 from audio.recording import Array, Recording
 
 HIGHEST_RATE = 48_000
@@ -90,7 +89,7 @@ def pair_up(reference: Recording, degraded: Recording, sample_rate: int | None =
     narrow- or wide-band listener would hear.
     """
     rate = sample_rate or min(reference.sample_rate, HIGHEST_RATE)
-    return Pair(_resampled(reference.mono(), rate), _resampled(degraded.mono(), rate), rate)
+    return Pair(resampled(reference.mono(), rate), resampled(degraded.mono(), rate), rate)
 
 
 def score(
@@ -143,11 +142,3 @@ def _delay_track(alignment: Alignment, duration_s: float) -> tuple[tuple[float, 
     times = np.arange(0, duration_s, _TRACK_STEP_S)
     lags = alignment.lag(times)
     return tuple((float(time), finite(1000 * float(lag))) for time, lag in zip(times, lags, strict=True))
-
-
-def _resampled(recording: Recording, rate: int) -> Array:
-    if recording.sample_rate == rate:
-        return recording.samples
-    divisor = gcd(rate, recording.sample_rate)
-    changed: Array = resample_poly(recording.samples, rate // divisor, recording.sample_rate // divisor)
-    return changed

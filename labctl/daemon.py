@@ -91,7 +91,9 @@ def run_daemon(lab: Lab, data: Path, database: str | None = None) -> Iterator[Da
         stack.callback(audio_jobs.close)
         actions = ActionRegistry()
         leases = Leases(store)
-        sequencer = Sequencer(lab, store, artifacts, actions, fleet, workers, leases, scratch, {})
+        sequencer = Sequencer(
+            lab, store, artifacts, actions, fleet, workers, leases, scratch, lambda file: audio_files.path(file)[0], {}
+        )
         leases.listen(_relay(fleet, sequencer))
         for grant in store.write(running.recover):
             fleet.granted(grant, time.monotonic() + grant.duration_s - DEADLINE_MARGIN_S)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,6 +40,7 @@ class Sequencer:
     workers: Executor
     leases: Leases
     scratch: Path
+    uploaded: Callable[[str], Path]  # an uploaded file by its id; raises NotFoundError
     active: dict[str, _Run]
 
     def start(self, grant: Grant) -> None:
@@ -197,6 +198,7 @@ class _Run:
             emit=lambda kind, data: self._emit(f"step.{kind}", {"step": step.title, "role": role, **data}),
             measure=lambda values: self._measure(step.title, values),
             keep=self._keep,
+            find=self._find,
         )
         outcome: Outcome = action.run(context, action.parameters.model_validate(step.parameters))
         return outcome
@@ -213,6 +215,14 @@ class _Run:
         stored = self.sequencer.artifacts.put(self.id, file)
         row = {"name": name, "media_type": media_type, **asdict(stored)}
         self.sequencer.store.write(lambda transaction: running.add_artifact(transaction, self.id, row))
+
+    def _find(self, name: str) -> Path:
+        sequencer = self.sequencer
+        with sequencer.store.read() as connection:
+            location = running.artifact_named(connection, self.id, name)
+        if location is not None:
+            return sequencer.artifacts.path(location)
+        return sequencer.uploaded(name)
 
     def _renew(self) -> None:
         while not self._done.wait(_RENEW_EVERY_S):

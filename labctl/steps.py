@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,8 +12,6 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel
 
-from drivers.clock import Clock
-from drivers.protocols import GuardedBase
 from labctl.config import Lab
 
 Parameters = TypeVar("Parameters", bound=BaseModel)
@@ -93,14 +90,31 @@ class Cancellation:
         return self._asked.wait(timeout_s)
 
 
+@dataclass(frozen=True, slots=True)
+class BaseAddress:
+    """How to reach a robot's guard with the right to drive: for `drivers.guard.GuardClient.connect`, in any process.
+
+    `time_scale`: of the clock that its times are of, see `drivers.clock.clock_for_scale`.
+    """
+
+    robot: str
+    url: str
+    token: str | None
+    fencing: int
+    time_scale: float
+
+
 class Bases(Protocol):
     """Where actions get a robot's guarded base."""
 
-    def hold(self, robot: str, fencing: int) -> AbstractContextManager[tuple[GuardedBase, Clock]]:
-        """A connection that may drive for as long as the lease with that fencing number lasts.
+    def address(self, robot: str, fencing: int) -> BaseAddress:
+        """Where to drive it, on the lease with that fencing number.
 
-        Raises a `drivers.errors.DeviceError` when the guard does not answer, LabFailureError when the lease is over.
+        Raises LabFailureError when the lease is over or the guard does not run.
         """
+
+    def lease_ends_at(self, robot: str, fencing: int) -> float:
+        """When to stop by, of `time.monotonic()`; moves with renewals, in the past once the lease is over."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +132,7 @@ class StepContext:
     emit: Callable[[str, dict[str, Any]], None]  # kind without "step.", data
     measure: Callable[[list[Measurement]], None]
     keep: Callable[[Path, str, str], None]  # file, name, media type
+    find: Callable[[str], Path]  # a file kept in this run, by name, or an uploaded one, by id; raises NotFoundError
 
 
 class Action(Protocol, Generic[Parameters]):

@@ -14,10 +14,16 @@ from pydantic import Field, create_model
 
 from drivers import documents
 from drivers.rooms import Room
+from labctl.config.audio import AudioConfig
 from labctl.config.model import DeviceConfig, Lab, LidarConfig, Name, RobotConfig, RoomConfig
 
 GROUP = "labctl.drivers"
-_OURS: dict[str, type[DeviceConfig]] = {"room": RoomConfig, "robot": RobotConfig, "lidar": LidarConfig}
+_OURS: dict[str, type[DeviceConfig]] = {
+    "room": RoomConfig,
+    "robot": RobotConfig,
+    "lidar": LidarConfig,
+    "audio": AudioConfig,
+}
 
 
 def load_lab(path: str | Path) -> Lab:

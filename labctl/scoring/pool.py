@@ -34,11 +34,11 @@ class AudioPool:
         """
         pool = self._current()
         try:
-            return pool.submit(_call, target, *arguments).result()
+            return pool.submit(call_by_name, target, *arguments).result()
         except BrokenProcessPool:
             self._drop(pool)
         with _pool(1) as alone:
-            return alone.submit(_call, target, *arguments).result()
+            return alone.submit(call_by_name, target, *arguments).result()
 
     def close(self) -> None:
         """End the processes once they have done what they are at; what waits is dropped."""
@@ -67,7 +67,8 @@ def _pool(processes: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(processes, mp_context=context, initializer=_begin)
 
 
-def _call(target: str, *arguments: Any) -> Any:
+def call_by_name(target: str, *arguments: Any) -> Any:
+    """Call "module:function" in the process that this runs in: whoever submits it need not import the module."""
     module, _, function = target.partition(":")
     return getattr(importlib.import_module(module), function)(*arguments)
 

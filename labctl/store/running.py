@@ -142,5 +142,12 @@ def add_artifact(transaction: Transaction, run: str, row: dict[str, Any]) -> str
     return artifact
 
 
+def artifact_named(connection: sa.Connection, run: str, name: str) -> str | None:
+    """Where the newest artifact of a run with that name lies in the artifact store."""
+    named = sa.select(artifacts.c.location).where(artifacts.c.run_id == run, artifacts.c.name == name)
+    location: str | None = connection.execute(named.order_by(artifacts.c.id.desc()).limit(1)).scalar()
+    return location
+
+
 def _job_of(transaction: Transaction, run: str) -> str:
     return str(transaction.execute(sa.select(runs.c.job_id).where(runs.c.id == run)).scalar_one())

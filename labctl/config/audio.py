@@ -1,0 +1,116 @@
+"""Audio endpoints in the lab file: the mock microphone and mock speaker of one client."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from drivers.protocols import Microphone, Speaker
+from drivers.sound import (
+    CommandMicrophone,
+    CommandSpeaker,
+    PortAudioMicrophone,
+    PortAudioSpeaker,
+    Program,
+    PulseMicrophone,
+    PulseSpeaker,
+    SoundHost,
+    over_ssh,
+)
+from labctl.config.model import DeviceConfig, Section
+
+_Text = Annotated[str, Field(min_length=1, max_length=300)]
+
+
+class PulseEnd(Section):
+    """A sink, and the source that carries what is played into it ("" where a real card has none)."""
+
+    sink: _Text
+    source: str = ""
+
+
+class PulseEndpoint(Section):
+    """Sinks and sources of a pulse server, PipeWire's included. `server`: its address, as in PULSE_SERVER."""
+
+    driver: Literal["pulse"]
+    server: _Text
+    microphone: PulseEnd | None = None
+    speaker: PulseEnd | None = None
+
+    def open_microphone(self) -> Microphone | None:
+        end = self.microphone
+        return None if end is None else PulseMicrophone(self.server, end.sink, end.source)
+
+    def open_speaker(self) -> Speaker | None:
+        end = self.speaker
+        return None if end is None else PulseSpeaker(self.server, end.sink, end.source)
+
+
+class PortAudioEnd(Section):
+    """A sound card by its name or number; `loop`: the one that hears it, for the self-test."""
+
+    device: _Text | int
+    loop: str | int = ""
+    gain_db: Annotated[float, Field(ge=-60, le=60, description="correction of the level, from a calibration")] = 0.0
+
+
+class PortAudioEndpoint(Section):
+    """Sound cards of the daemon's machine."""
+
+    driver: Literal["portaudio"]
+    microphone: PortAudioEnd | None = None
+    speaker: PortAudioEnd | None = None
+
+    def open_microphone(self) -> Microphone | None:
+        end = self.microphone
+        return None if end is None else PortAudioMicrophone(end.device, end.loop, gain_db=end.gain_db)
+
+    def open_speaker(self) -> Speaker | None:
+        end = self.speaker
+        return None if end is None else PortAudioSpeaker(end.device, end.loop, gain_db=end.gain_db)
+
+
+class SshEnd(Section):
+    """A device as the program on the host names it; `loop`: the one that carries the same sound, for the self-test."""
+
+    device: _Text
+    loop: str = ""
+
+
+class SshEndpoint(Section):
+    """Sound programs on a host that is reached over SSH without a password."""
+
+    driver: Literal["ssh"]
+    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,200}$")]
+    program: Program = Program.PULSE
+    environment: dict[str, str] = Field(default_factory=dict)
+    microphone: SshEnd | None = None
+    speaker: SshEnd | None = None
+
+    def _host(self) -> SoundHost:
+        return SoundHost(over_ssh(self.host), self.host, self.program, self.environment)
+
+    def open_microphone(self) -> Microphone | None:
+        end = self.microphone
+        return None if end is None else CommandMicrophone(self._host(), end.device, end.loop)
+
+    def open_speaker(self) -> Speaker | None:
+        end = self.speaker
+        return None if end is None else CommandSpeaker(self._host(), end.device, end.loop)
+
+
+Endpoint = PulseEndpoint | PortAudioEndpoint | SshEndpoint
+
+
+class AudioConfig(DeviceConfig):
+    """What one client hears and is heard by: a mock microphone to speak into, a mock speaker to listen to, or both."""
+
+    kind: Literal["audio"] = "audio"
+    endpoint: Annotated[Endpoint, Field(discriminator="driver")]
+
+    @model_validator(mode="after")
+    def _has_an_end(self) -> AudioConfig:
+        if self.endpoint.microphone is None and self.endpoint.speaker is None:
+            raise ValueError("endpoint needs a microphone, a speaker or both")
+        return self
