@@ -14,6 +14,7 @@ PROBE_S = 1.0
 PROBE_LEVEL = 0.1
 # A cable between two sound cards reaches 60 dB; less than this is a wrong input, a loop with echo, or lost samples.
 LEAST_SNR_DB = 20.0
+MOST_CANDIDATES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def _straight(sent: Samples, heard: Samples, offset: int) -> Samples | None:
 def _walk(sent: Samples, heard: Samples, sample_rate: int) -> list[DropOut]:
     """Every place where blocks of `sent` are absent from `heard` or do not follow one another."""
     block = max(16, round(BLOCK_S * sample_rate))
-    places = {value: index for index, value in reversed(list(enumerate(heard.tolist()))) if value}
+    places = _Places(heard)
     found: list[DropOut] = []
     offset: int | None = None
     missing_from: int | None = None
@@ -89,7 +90,7 @@ def _walk(sent: Samples, heard: Samples, sample_rate: int) -> list[DropOut]:
             continue
         at = None if offset is None else start + offset
         if at is None or not _is_at(piece, heard, at):
-            at = _find(piece, heard, places)
+            at = places.of(piece)
         if at is None:
             missing_from = start if missing_from is None else missing_from
             continue
@@ -114,13 +115,25 @@ def _is_at(piece: Samples, heard: Samples, at: int) -> bool:
     return at >= 0 and at + len(piece) <= len(heard) and bool(np.array_equal(heard[at : at + len(piece)], piece))
 
 
-def _find(piece: Samples, heard: Samples, places: dict[float, int]) -> int | None:
-    """Where `piece` is in `heard`, found by the first place of one of its values."""
-    for index in np.flatnonzero(piece)[:8]:
-        place = places.get(float(piece[index]))
-        if place is not None and _is_at(piece, heard, place - int(index)):
-            return place - int(index)
-    return None
+class _Places:
+    """Finds where a short piece of sound is in a recording, by the rarest of its values."""
+
+    def __init__(self, heard: Samples) -> None:
+        self._heard = heard
+        self._order = np.argsort(heard, kind="stable")
+        self._sorted = heard[self._order]
+
+    def of(self, piece: Samples) -> int | None:
+        """The first place of `piece`, bit for bit; None when it is nowhere, or where all its values are too common."""
+        sounding = np.flatnonzero(piece)
+        firsts = np.searchsorted(self._sorted, piece[sounding], side="left")
+        lasts = np.searchsorted(self._sorted, piece[sounding], side="right")
+        rarest = int(np.argmin(lasts - firsts))
+        for candidate in self._order[firsts[rarest] : min(lasts[rarest], firsts[rarest] + MOST_CANDIDATES)]:
+            place = int(candidate) - int(sounding[rarest])
+            if _is_at(piece, self._heard, place):
+                return place
+        return None
 
 
 def _damage(kind: DropOutKind, start: int, count: int, sample_rate: int, detail: str) -> DropOut:

@@ -53,6 +53,16 @@ def test_silence_put_in_between_is_found() -> None:
     assert "+960 samples later" in damage.detail
 
 
+def test_cuts_are_found_in_sound_of_few_values_too() -> None:
+    tone = np.round(3000 * np.sin(np.arange(RATE) * 0.0613) + 900 * np.sin(np.arange(RATE) * 0.00917)) / 32_768
+    sent = tone.astype(np.float32)
+
+    (damage,) = damages(sent, within_silence(np.delete(sent, np.s_[20_000:20_960])), RATE)
+
+    assert damage.start_s == pytest.approx(20_000 / RATE, abs=0.006)
+    assert "-960 samples later" in damage.detail
+
+
 def test_a_single_changed_sample_is_found() -> None:
     heard = within_silence(SENT)
     heard[1000 + 30_000] += np.float32(1e-6)

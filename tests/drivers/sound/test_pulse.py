@@ -131,6 +131,18 @@ def test_a_source_that_is_not_there_is_named(server: PulseServer) -> None:
         PulseSpeaker(server.address, "", "no_such_source").record()
 
 
+def test_a_volume_that_somebody_turned_is_found_and_measured(server: PulseServer) -> None:
+    with server.pair("quiet") as pair:
+        control(server.address, "set-source-volume", pair.microphone.source, "50%")
+        check = pair.microphone.check()
+
+    # Half of PulseAudio's cubic volume is an eighth of the amplitude.
+    assert check.gain_db == pytest.approx(-18.06, abs=0.02)
+    assert not check.bit_identical
+    with pytest.raises(SoundLoopError):
+        check.require_intact()
+
+
 def test_silence_is_recorded_as_silence(pair: VirtualPair) -> None:
     played = pair.microphone.play(np.zeros(RATE // 2))
 
