@@ -13,7 +13,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check soak bench clean
+.PHONY: help demo test parts check soak bench clean
 
 help:
 	@echo "make demo    drive the standard course on the simulated bench; verdict on the terminal, report in $(OUT)"
@@ -26,11 +26,14 @@ help:
 demo: $(VENV)/.installed
 	$(BIN)/labctl demo --out $(OUT)
 
-test: check
+test: parts check
 	$(BIN)/python -m pytest -m "not soak"
 
-soak: $(VENV)/.installed-dev
+soak: parts $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m soak --timeout 3600
+
+parts:
+	@sh tools/install-test-parts.sh
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
