@@ -87,13 +87,15 @@ def _clipped(signal: Array, peak: float) -> NDArray[np.int64]:
         return np.empty((0, 2), dtype=np.int64)
     margin = _SAME * peak
     tops = []
-    for extreme in (signal.max(), signal.min()):
-        if abs(extreme) < peak / 2:  # the weaker side of a signal that is not symmetric
-            continue
-        off = np.abs(signal - extreme)
-        at_top = off <= margin
-        # The top of a sine, even one of few steps, has half as many samples as the shell just below it.
-        if np.count_nonzero(at_top) < np.count_nonzero(off <= max(_SHELL * peak, _SHELL_STEPS)) / 2:
+    shell = max(_SHELL * peak, _SHELL_STEPS)
+    highest, lowest = float(signal.max()), float(signal.min())
+    for extreme, at_top, near_top in (
+        (highest, signal >= highest - margin, signal >= highest - shell),
+        (lowest, signal <= lowest + margin, signal <= lowest + shell),
+    ):
+        # The weaker side of a signal that is not symmetric is not cut off. The top of a sine, even one of few steps,
+        # has half as many samples as the shell just below it.
+        if abs(extreme) < peak / 2 or np.count_nonzero(at_top) < np.count_nonzero(near_top) / 2:
             continue
         found = runs(at_top)
         found = found[found[:, 1] - found[:, 0] >= _CLIPPED_RUN]
@@ -112,7 +114,7 @@ def _mutes(frames: Array, power: float, sample_rate: int) -> tuple[Interval, ...
 
 
 def _dropouts(signal: Array, power: float, sample_rate: int) -> tuple[Interval, ...]:
-    found = runs(np.abs(signal) <= ZERO)
+    found = runs((signal <= ZERO) & (signal >= -ZERO))
     length = (found[:, 1] - found[:, 0]) / sample_rate
     inner = (found[:, 0] > 0) & (found[:, 1] < len(signal))
     found = found[(length >= SHORTEST_DROPOUT_S) & (length <= SHORTEST_MUTE_S) & inner]

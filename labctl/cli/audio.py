@@ -193,3 +193,24 @@ def _print(scored: AudioScore, judgement: Judgement) -> None:
         limits = [f"{sign} {bound:g}" for sign, bound in bounds if bound is not None]
         rows.append((each.name, value, ", ".join(limits), {None: "", True: "passed", False: "FAILED"}[each.passed]))
     print_table(("measurement", "value", "limit", "verdict"), rows, "")
+
+
+def list_devices(server: str | None, *, as_json: bool) -> int:
+    """What the pulse server and PortAudio offer; what could not be asked is said, with what to do."""
+    import dataclasses
+
+    from drivers.sound import devices
+
+    found = devices(server)
+    if as_json:
+        items = [dataclasses.asdict(each) for each in found.devices]
+        print_json({"items": items, "next": None, "problems": list(found.problems)})
+        return PASSED
+    rows = [
+        (each.system, each.name, each.inputs, each.outputs, each.sample_rate, "monitor" if each.monitor else each.state)
+        for each in found.devices
+    ]
+    print_table(("system", "name", "in", "out", "Hz", ""), rows, "no sound devices")
+    for problem in found.problems:
+        note(problem)
+    return PASSED

@@ -80,3 +80,16 @@ def audio_references(
     from labctl.cli.audio import list_references
 
     raise typer.Exit(list_references(out, as_json=as_json))
+
+
+@audio_app.command("devices")
+def audio_devices(
+    server: Annotated[
+        str | None, typer.Option(help="Address of a pulse server; your own unless given.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """The sound devices of this machine: microphones to play into, speakers to listen to."""
+    from labctl.cli.audio import list_devices
+
+    raise typer.Exit(list_devices(server, as_json=as_json))

@@ -91,3 +91,11 @@ def test_one_file_is_measured_and_a_missing_tone_fails(folder: Path) -> None:
     assert found.returncode == 0
     missing = labctl("measure", folder / "late.wav", "--present-hz", "500")
     assert (missing.returncode, "not found" in missing.stdout) == (1, True)
+
+
+def test_devices_are_listed_and_a_server_that_is_not_there_is_named() -> None:
+    done = labctl("devices", "--server", "unix:/nowhere/pulse", "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert all(each["system"] == "portaudio" for each in document["items"])
+    assert any("/nowhere/pulse" in problem for problem in document["problems"])

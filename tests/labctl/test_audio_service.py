@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from audio import reference
 from labctl.config import Lab
 from labctl.daemon import Daemon, run_daemon
 from labctl.errors import InvalidInputError
@@ -293,3 +294,29 @@ def test_a_file_that_kills_its_reader_is_refused(daemon: Daemon, monkeypatch: py
         with pytest.raises(InvalidInputError, match="crash"):
             daemon.audio_files.keep(under_way, "evil.wav", "someone")
     assert not under_way.path.exists()
+
+
+def test_a_real_pair_is_scored_judged_and_drawn_in_a_process(http: httpx.Client) -> None:
+    voice = reference.load("male_2")
+    muted = np.concatenate([np.zeros(4800), voice.samples])
+    muted[5 * 48_000 : 7 * 48_000] = 0
+    stream = io.BytesIO()
+    soundfile.write(stream, muted, 48_000, format="FLAC", subtype="PCM_16")
+    file = upload(http, stream.getvalue(), "muted.flac").json()["id"]
+    pairs = [{"reference": "male_2", "recording": file}, {"reference": "male_2", "recording": "male_2"}]
+    body = {"pairs": pairs, "thresholds": {"min_mos": 3.0}, "sample_rate": 16_000}
+    job = http.post("/api/v1/audio/jobs", json=body).json()["id"]
+    http.post(f"/api/v1/audio/jobs/{job}/start")
+    for _ in range(3):
+        answer = http.get(f"/api/v1/audio/jobs/{job}/result", params={"wait_s": 25}, timeout=60)
+        if answer.status_code == 200:
+            break
+    result = answer.json()
+    assert (result["verdict"], result["reason"]) == ("failed", "1 of 2 failed")
+    bad, good = result["items"]
+    assert bad["result"]["delay_ms"] == pytest.approx(100, abs=2)
+    assert any(reason["kind"] == "mute" for reason in bad["result"]["reasons"])
+    assert good["result"]["mos"] > 4.5
+    page = http.get(bad["report"]).text
+    assert "muted.flac" in page
+    assert "mute" in page
