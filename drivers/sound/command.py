@@ -63,7 +63,7 @@ def over_ssh(host: str, *options: str) -> RemoteCommand:
     """A RemoteCommand on `host` by the system's `ssh`, which never asks: give keys and known hosts by `options`."""
 
     def start(words: Sequence[str]) -> RunningCommand:
-        return run_here(["ssh", "-o", "BatchMode=yes", *options, host, shlex.join(words)])
+        return run_here(["ssh", "-o", "BatchMode=yes", *options, "--", host, shlex.join(words)])
 
     return start
 
