@@ -87,8 +87,6 @@ def band_powers(samples: Floats, bands: Bands) -> Single:
     """
     size, hop = bands.size, bands.hop
     count = max(1, -(-(len(samples) - size) // hop) + 1)
-    window = np.sin(np.pi * (np.arange(size) + 0.5) / size).astype(np.float32) ** 2
-    scale = np.float32(2.0 / (size * np.sum(window**2)))
     powers = np.empty((count, len(bands.centres)), dtype=np.float32)
     block = 512
     for start in range(0, count, block):
@@ -96,10 +94,17 @@ def band_powers(samples: Floats, bands: Bands) -> Single:
         part = samples[start * hop : (stop - 1) * hop + size].astype(np.float32)
         part = np.pad(part, (0, (stop - 1 - start) * hop + size - len(part)))
         frames = np.lib.stride_tricks.sliding_window_view(part, size)[::hop]
-        spectrum = fft.rfft(frames * window, axis=1)
-        power = np.square(spectrum.real) + np.square(spectrum.imag)
-        powers[start:stop] = (power @ bands.weights) * scale
+        powers[start:stop] = frame_powers(frames, bands)
     return powers
+
+
+def frame_powers(frames: Single, bands: Bands) -> Single:
+    """Return the power (F, B) of frames (F, size)."""
+    window = np.sin(np.pi * (np.arange(bands.size) + 0.5) / bands.size).astype(np.float32) ** 2
+    spectrum = fft.rfft(frames * window, axis=1)
+    power = np.square(spectrum.real) + np.square(spectrum.imag)
+    scaled: Single = (power @ bands.weights) * np.float32(2.0 / (bands.size * np.sum(window**2)))
+    return scaled
 
 
 def loudness(powers: Single, bands: Bands) -> Single:

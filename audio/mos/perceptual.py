@@ -27,6 +27,7 @@ from audio.mos.faults import (
     noise_db,
 )
 from audio.mos.reasons import Reason, ReasonKind
+from audio.mos.splices import find_moving, limit, settle
 
 LOWEST_RATE, HIGHEST_RATE = 8000, 48_000
 # The mapping, fitted to wide-band P.862.2 values on the training talkers: quality = BEST - changed - added, each
@@ -37,7 +38,7 @@ ADDED_WEIGHT, ADDED_EXPONENT = 0.2998, 0.45
 BREAK_COST = 0.3  # of quality for each break of the delay within a word, in 10 s
 BREAK_S = 0.030
 BAND_WEIGHT = 0.06  # of quality for each Bark of missing bandwidth
-MUTED_SHARE = 0.25  # a mute of this share of speech leaves 1/e of what a recording is worth
+MUTED_SHARE = 0.2  # a mute of this share of speech leaves 1/e of what a recording is worth
 QUIET_FROM_DB, LOUD_FROM_DB = 15.0, 20.0
 LEVEL_COST_PER_DB = 0.04  # of MOS, for a recording without other faults
 UNRELATED_COVERAGE = 0.3
@@ -99,7 +100,11 @@ def perceptual(reference: ArrayLike, degraded: ArrayLike, sample_rate: int, alig
     gain = gain_db(reference_powers, powers, activity, bands)
     band = find_missing_band(reference_powers, powers, activity, bands)
     noise = noise_db(reference_powers, powers, activity)
-    disturbance = measure_disturbance(reference_powers, powers, activity.active, activity.heard, bands)
+    moving = find_moving(alignment, len(powers))
+    settled = settle(reference_powers, powers, warped, moving=moving, activity=activity, bands=bands)
+    disturbance = limit(
+        measure_disturbance(reference_powers, settled, activity.active, activity.heard, bands), alignment
+    )
 
     frames, changed = over_windows(disturbance.changed)
     _, added = over_windows(disturbance.added)

@@ -1,0 +1,68 @@
+"""Compares the frames around a change of delay at the place near by where they fit best.
+
+A jitter buffer repeats or drops a pitch period with a cross-fade. Such a frame belongs to two places of the reference;
+a listener hears a period more or less, not the difference from either.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from audio.align import Alignment
+from audio.mos.bands import HOP_S, Bands, Floats, Single, frame_powers
+from audio.mos.disturbance import Disturbance
+from audio.mos.faults import Activity, Mask, gain_db
+
+REACH_S = 0.120  # a frame this near to a change is looked at
+SPLICE_S = 0.036  # a frame this near holds it
+MOST_CHANGED, MOST_ADDED = 0.5, 3.0  # what the splice itself may disturb
+CHANGE_S = 0.001
+OFFSETS_S = (-0.0125, -0.010, -0.0075, -0.005, -0.0025, 0.0025, 0.005, 0.0075, 0.010, 0.0125)
+LOUDNESS_EXPONENT = np.float32(0.23)
+BLOCK = 256
+
+
+def find_moving(alignment: Alignment, count: int, reach_s: float = REACH_S) -> Mask:
+    """Return which of `count` frames lie near a change of delay."""
+    middles = np.arange(count) * HOP_S + HOP_S
+    before, after = alignment.lag(middles - reach_s), alignment.lag(middles + reach_s)
+    here = alignment.lag(middles)
+    apart = np.maximum(np.abs(after - here), np.abs(here - before))
+    moving: Mask = apart > CHANGE_S
+    return moving
+
+
+def settle(
+    reference: Single, powers: Single, warped: Floats, *, moving: Mask, activity: Activity, bands: Bands
+) -> Single:
+    """Return band powers (T, B) of a warped recording, each moving frame taken where it is nearest to the reference."""
+    frames = np.flatnonzero(moving)
+    if len(frames) == 0:
+        return powers
+    settled = powers.copy()
+    scale = np.float32(10 ** (-gain_db(reference, powers, activity, bands) / 10))
+    reach = round(max(OFFSETS_S) * bands.sample_rate)
+    for start in range(0, len(frames), BLOCK):
+        some = frames[start : start + BLOCK]
+        wanted = reference[some] ** LOUDNESS_EXPONENT
+        least = np.abs((scale * powers[some]) ** LOUDNESS_EXPONENT - wanted).sum(axis=1)
+        first = some[0] * bands.hop - reach
+        part = warped[max(first, 0) : some[-1] * bands.hop + bands.size + reach].astype(np.float32)
+        part = np.pad(part, (max(-first, 0), bands.size + 2 * reach))
+        views = np.lib.stride_tricks.sliding_window_view(part, bands.size)
+        for offset_s in OFFSETS_S:
+            found = frame_powers(views[some * bands.hop - first + round(offset_s * bands.sample_rate)], bands)
+            distance = np.abs((scale * found) ** LOUDNESS_EXPONENT - wanted).sum(axis=1)
+            nearer = distance < least
+            least = np.where(nearer, distance, least)
+            settled[some[nearer]] = found[nearer]
+    return settled
+
+
+def limit(disturbance: Disturbance, alignment: Alignment) -> Disturbance:
+    """Return the disturbance with that of the frames that hold a change of delay limited."""
+    splice = find_moving(alignment, len(disturbance.changed), SPLICE_S)
+    return Disturbance(
+        np.where(splice, np.minimum(disturbance.changed, MOST_CHANGED), disturbance.changed),
+        np.where(splice, np.minimum(disturbance.added, MOST_ADDED), disturbance.added),
+    )
