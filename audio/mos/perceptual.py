@@ -135,7 +135,9 @@ def perceptual(reference: ArrayLike, degraded: ArrayLike, sample_rate: int, alig
         text = f"{abs(gain):.0f} dB too {'quiet' if gain < 0 else 'loud'}"
         reasons.append(Reason(ReasonKind.LEVEL, 0.0, duration, gain, "dB", text))
     if mos < DISTORTION_WORTH_NAMING_MOS and not any(reason.kind in EXPLAINS_DISTORTION for reason in reasons):
-        reasons.append(_distortion_reason(frames, changed, mos, duration))
+        in_places = float(np.quantile(changed, 0.95)) > UNEVEN * float(np.quantile(changed, 0.5))
+        if in_places or band.bark <= BAND_WORTH_NAMING_BARK:
+            reasons.append(_distortion_reason(frames, changed, mos, duration, in_places=in_places))
     return PerceptualScore(mos, track, tuple(reasons + _delay_reasons(alignment)))
 
 
@@ -215,10 +217,9 @@ def _gap_reasons(gaps: Floats, share: float) -> list[Reason]:
     return [Reason(ReasonKind.GAPS, float(gaps[0]), float(gaps[-1] + GAP_BLOCK_S), share, "share", text)]
 
 
-def _distortion_reason(frames: Floats, changed: Floats, mos: float, duration: float) -> Reason:
+def _distortion_reason(frames: Floats, changed: Floats, mos: float, duration: float, *, in_places: bool) -> Reason:
     """Tell what is spread over all speech (coding) from what comes in places (concealed loss)."""
     worst = float(frames[np.argmax(changed)] * HOP_S)
-    in_places = float(np.quantile(changed, 0.95)) > UNEVEN * float(np.quantile(changed, 0.5))
     spread = "in places, as by concealed packet loss" if in_places else "throughout, as by coding or heavy loss"
     text = f"distorted {spread}; worst at {worst:.1f} s"
     return Reason(ReasonKind.DISTORTION, 0.0, duration, mos, "MOS", text)
