@@ -87,3 +87,10 @@ def _measurements(score: AudioScore, limits: Thresholds) -> Iterator[Judged]:
         if found is None:
             raise ValueError(f"{asked:g} Hz was not looked for; score with present_hz of the thresholds")
         yield Judged(f"tone {asked:g} Hz", float(found.found), "1", low=1.0)
+    # Other programs' scores are no measurements of ours: they are judged only where a limit names them.
+    said = {other.name: other for other in score.others}
+    for name, limit in limits.others.items():
+        if name not in said:
+            asked_for = ", ".join(said) or "none"
+            raise ValueError(f"a limit names {name}, which was not asked; other scores asked for: {asked_for}")
+        yield Judged(name, said[name].value, "1", limit.min, limit.max)

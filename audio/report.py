@@ -90,6 +90,7 @@ def report_html(score: AudioScore, pair: Pair, judgement: Judgement, names: tupl
             "Red: times named among the reasons.",
         ),
         _measurements(judgement),
+        _others(score),
         _picture("Spectrum", spectrum_svg(score, pair), "Both sides as they are, levels not matched."),
         _details(score),
         _utterances(score),
@@ -176,6 +177,31 @@ def _measurement(each: Judged) -> str:
         chip,
     ]
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _others(score: AudioScore) -> str:
+    if not score.others:
+        return ""
+    rows = "".join(
+        "<tr>"
+        + "".join(
+            f"<td>{_text(cell)}</td>"
+            for cell in (
+                each.name,
+                "–" if each.value is None else f"{each.value:.2f}",
+                f"{each.scale[0]:g} to {each.scale[1]:g}",
+                each.version,
+            )
+        )
+        + "</tr>"
+        for each in score.others
+    )
+    head = "".join(f"<th>{name}</th>" for name in ("program", "value", "scale", "version"))
+    return (
+        '<section><h2>Other programs</h2><div class="wide"><table>'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        '<p class="note">Shown beside the MOS above, which rests on none of them.</p></section>'
+    )
 
 
 def _details(score: AudioScore) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from audio.adapters.other import OtherScore, OtherScorer
 from audio.align import Alignment, align
 from audio.analysis import Analysis, analyse, check_signal
 from audio.echo import Echo, measure_echo
@@ -29,7 +30,8 @@ class AudioScore:
     active speech, None where nothing matched. `drift_ppm`: by how much the recording's clock is slower than the
     reference's. `coverage`: share of the reference's active speech that was found. `delay_track`: (time of the
     reference in s, delay in ms or None) every 0.1 s. `track`: (time in s, MOS) about once a second. `recording`,
-    `reference`: what each side tells by itself. `echo`: None unless the own side was given.
+    `reference`: what each side tells by itself. `echo`: None unless the own side was given. `others`: what other
+    programs say where they were asked; nothing of it is in `mos`.
     """
 
     mos: float
@@ -44,6 +46,7 @@ class AudioScore:
     echo: Echo | None
     sample_rate: int
     alignment: Alignment = field(repr=False)
+    others: tuple[OtherScore, ...] = ()
 
     @property
     def active_speech_ratio(self) -> float:
@@ -67,7 +70,7 @@ class AudioScore:
             "bandwidth_hz": self.recording.bandwidth.high_hz,
             "sample_rate": self.sample_rate,
         }
-        for name in ("reasons", "track", "delay_track", "recording", "reference", "echo"):
+        for name in ("reasons", "track", "delay_track", "recording", "reference", "echo", "others"):
             shown[name] = plain(getattr(self, name))
         document: dict[str, Any] = plain(shown)
         return document
@@ -100,12 +103,14 @@ def score(
     present_hz: Iterable[float] = (),
     tone_tolerance: float = 0.01,
     own_side: tuple[Array, Array] | None = None,
+    others: Iterable[OtherScorer] = (),
 ) -> AudioScore:
     """Scores `degraded`, (M,), against `reference`, (N,), both in [-1, 1] at `sample_rate` (8 to 48 kHz).
 
     `present_hz`: tones to look for in `degraded`. `own_side`: what the listener's side said and what came back to it
-    at the same time, to look for echo. Raises AudioError when a signal cannot be used, the reference is silent, or
-    a tone cannot be looked for at this rate; a silent recording is scored like any other.
+    at the same time, to look for echo. `others`: other programs to ask as well. Raises AudioError when a signal cannot
+    be used, the reference is silent, or a tone cannot be looked for at this rate; a silent recording is scored like any
+    other. Raises OtherScoreError when one of `others` gives no usable answer.
     """
     reference, degraded = np.asarray(reference), np.asarray(degraded)
     check_signal(reference, sample_rate, "the reference")
@@ -135,6 +140,7 @@ def score(
         echo=echo,
         sample_rate=sample_rate,
         alignment=alignment,
+        others=tuple(each.score(reference, degraded, sample_rate) for each in others),
     )
 
 

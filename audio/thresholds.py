@@ -10,10 +10,28 @@ Hertz = Annotated[float, Field(gt=10, lt=24_000)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 
 
+class OtherLimits(BaseModel):
+    """What the score of another program must keep."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _some_and_ordered(self) -> OtherLimits:
+        if self.min is None and self.max is None:
+            raise ValueError("give min, max or both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min ({self.min:g}) must not be above max ({self.max:g})")
+        return self
+
+
 class Thresholds(BaseModel):
     """What a recording must keep to pass; what is left out is measured and not judged.
 
     `present_hz`: tones that must be there, each found within `tone_tolerance` (a share of its frequency).
+    `others`: limits for other programs' scores by their names, such as `pesq_wb`; they must have been asked.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -31,6 +49,7 @@ class Thresholds(BaseModel):
     min_echo_return_loss_db: float | None = None
     present_hz: tuple[Hertz, ...] = ()
     tone_tolerance: Annotated[float, Field(gt=0, le=0.2)] = 0.01
+    others: dict[str, OtherLimits] = {}
 
     @model_validator(mode="after")
     def _ordered(self) -> Thresholds:

@@ -10,6 +10,7 @@ from labctl.cli.output import note, print_json, print_table
 
 if TYPE_CHECKING:
     from audio import AudioScore, Judgement, Recording, Thresholds
+    from audio.adapters import OtherScorer
 
 RATES = (8000, 16_000, 24_000, 32_000, 48_000)
 
@@ -21,14 +22,20 @@ def score_files(
     thresholds: Path | None,
     given: dict[str, Any],
     rate: int | None,
+    beside: list[str],
     report: Path | None,
     as_json: bool,
 ) -> int:
-    """Score `degraded` against `reference`, a file or a packaged name; limits given singly win over the file's."""
+    """Score `degraded` against `reference`, a file or a packaged name; limits given singly win over the file's.
+
+    `beside`: other programs to ask, as `audio.adapters.scorers` names them.
+    """
     if rate is not None and rate not in RATES:
         raise ExpectedError(f"--rate must be one of {', '.join(map(str, RATES))}, not {rate}", USAGE)
     limits = _thresholds(thresholds, given)
+    others = _others(beside)
     from audio import AudioError, judge, pair_up, score, write_report
+    from audio.adapters import OtherScoreError
 
     try:
         pair = pair_up(_reference(reference), _file(degraded), rate)
@@ -38,9 +45,10 @@ def score_files(
             pair.sample_rate,
             present_hz=limits.present_hz,
             tone_tolerance=limits.tone_tolerance,
+            others=others,
         )
         judgement = judge(scored, limits)
-    except AudioError as exc:
+    except (AudioError, OtherScoreError) as exc:
         raise ExpectedError(str(exc)) from None
     except ValueError as exc:
         raise ExpectedError(str(exc), USAGE) from None
@@ -145,6 +153,17 @@ def _thresholds(path: Path | None, given: dict[str, Any]) -> Thresholds:
         raise ExpectedError(told, USAGE) from None
 
 
+def _others(names: list[str]) -> tuple[OtherScorer, ...]:
+    from audio.adapters import OtherScoreError, scorers
+
+    try:
+        return scorers(names)
+    except OtherScoreError as exc:
+        raise ExpectedError(str(exc)) from None
+    except ValueError as exc:
+        raise ExpectedError(f"--with: {exc}", USAGE) from None
+
+
 def _reference(name: str) -> Recording:
     from audio import reference
 
@@ -193,6 +212,17 @@ def _print(scored: AudioScore, judgement: Judgement) -> None:
         limits = [f"{sign} {bound:g}" for sign, bound in bounds if bound is not None]
         rows.append((each.name, value, ", ".join(limits), {None: "", True: "passed", False: "FAILED"}[each.passed]))
     print_table(("measurement", "value", "limit", "verdict"), rows, "")
+    if scored.others:
+        beside = [
+            (
+                each.name,
+                "no value" if each.value is None else f"{each.value:.2f}",
+                f"{each.scale[0]:g} to {each.scale[1]:g}",
+                each.version,
+            )
+            for each in scored.others
+        ]
+        print_table(("other programs", "value", "scale", "version"), beside, "")
 
 
 def list_devices(server: str | None, *, as_json: bool) -> int:

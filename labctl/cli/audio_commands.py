@@ -40,6 +40,14 @@ def audio_score(
     rate: Annotated[
         int | None, typer.Option(help="Score at 8000, 16000 or 48000 Hz instead of the reference's rate.")
     ] = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            help="Another program's score to show beside ours: pesq, pesq:nb, visqol or polqa:FILE; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Tell how well a recording reproduces its reference; needs no daemon. Exit codes as of `labctl run`."""
     from labctl.cli.audio import score_files
@@ -53,7 +61,16 @@ def audio_score(
     }
     given = {name: value for name, value in limits.items() if value is not None}
     raise typer.Exit(
-        score_files(reference, degraded, thresholds=thresholds, given=given, rate=rate, report=report, as_json=as_json)
+        score_files(
+            reference,
+            degraded,
+            thresholds=thresholds,
+            given=given,
+            rate=rate,
+            beside=beside or [],
+            report=report,
+            as_json=as_json,
+        )
     )
 
 

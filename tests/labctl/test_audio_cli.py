@@ -35,6 +35,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_audio(made / "mute.wav", np.zeros(48_000), 48_000)
     (made / "limits.yaml").write_text("min_mos: 4.0\nmax_delay_ms: 50\n", encoding="utf-8")
     (made / "wrong.yaml").write_text("min_mos: 4.0\nmax_delay: 50\n", encoding="utf-8")
+    asks = "'{reference}', '{degraded}', '{rate}']\npattern: 'MOS-LQO=(\\S+)'\nversion: licensed\n"
+    (made / "polqa.yaml").write_text(f"command: [echo, MOS-LQO=3.25, {asks}", encoding="utf-8")
+    (made / "failing.yaml").write_text(f"command: ['false', {asks}", encoding="utf-8")
+    (made / "others.yaml").write_text("others: {polqa: {min: 3.5}}\n", encoding="utf-8")
     return made
 
 
@@ -66,6 +70,15 @@ def test_limits_given_singly_and_by_file_decide_the_exit_code(folder: Path) -> N
         (["score", "male_1", "late.wav", "--min-mos", "9"], 2, "--min-mos"),
         (["score", "male_1", "late.wav", "--rate", "44100"], 2, "--rate must be one of"),
         (["score", "male_1", "late.wav", "--thresholds", "wrong.yaml"], 2, "wrong.yaml:2:1"),
+        (["score", "male_1", "late.wav", "--with", "mosnet"], 2, "--with: 'mosnet' is none of pesq"),
+        (["score", "male_1", "late.wav", "--with", "polqa:absent.yaml"], 2, "absent.yaml:1:1: cannot be read"),
+        (["score", "male_1", "late.wav", "--with", "polqa:limits.yaml"], 2, "limits.yaml"),
+        (
+            ["score", "male_1", "late.wav", "--with", "polqa:failing.yaml"],
+            3,
+            "polqa: the command false ended with code 1",
+        ),
+        (["score", "male_1", "late.wav", "--thresholds", "others.yaml"], 2, "polqa, which was not asked"),
         (["score", "male_1", "limits.yaml"], 3, "no WAV, FLAC or OGG"),
         (["score", "mute.wav", "late.wav"], 3, "reference is silent"),
         (["measure", "limits.yaml"], 3, "no WAV, FLAC or OGG"),
@@ -76,6 +89,28 @@ def test_what_goes_wrong_is_said_in_a_line(folder: Path, arguments: list[str], c
     assert done.returncode == code
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_another_programs_score_stands_beside_ours_and_is_judged_only_by_its_name(folder: Path) -> None:
+    asked = ("score", "male_1", folder / "late.wav", "--rate", "16000", "--with", f"polqa:{folder / 'polqa.yaml'}")
+    shown = labctl(*asked, "--min-mos", "4")
+    assert shown.returncode == 0, shown.stderr
+    ours, _, others = shown.stdout.partition("other programs")
+    assert "polqa" not in ours
+    assert others.strip().splitlines()[-1].split() == ["polqa", "3.25", "1", "to", "5", "licensed"]
+    gated = labctl(*asked, "--thresholds", folder / "others.yaml", "--json")
+    document = json.loads(gated.stdout)
+    assert (gated.returncode, document["verdict"]) == (1, "failed")
+    assert document["mos"] > 4.3
+    assert document["others"] == [{"name": "polqa", "value": 3.25, "scale": [1, 5], "version": "licensed"}]
+    assert document["measurements"][-1] == {
+        "name": "polqa",
+        "value": 3.25,
+        "unit": "1",
+        "low": 3.5,
+        "high": None,
+        "verdict": "failed",
+    }
 
 
 def test_references_are_listed_and_written(folder: Path) -> None:
