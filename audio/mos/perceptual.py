@@ -18,6 +18,7 @@ from audio.mos.faults import (
     Activity,
     Ints,
     Mask,
+    MissingBand,
     clipped_share,
     find_active,
     find_gaps,
@@ -115,25 +116,9 @@ def perceptual(reference: ArrayLike, degraded: ArrayLike, sample_rate: int, alig
     track = _track(frames, changed, added, cost=cost, level=level, muted=muted, activity=activity, duration=duration)
 
     reasons = _mute_reasons(mutes) + _gap_reasons(*find_gaps(sent, warped, sample_rate, mutes))
-    if band.bark > BAND_WORTH_NAMING_BARK:
-        name = (
-            "narrow-band"
-            if band.degraded_hz < 4800
-            else "wide-band"
-            if 6500 < band.degraded_hz < 9000
-            else "band-limited"
-        )
-        text = f"{name}: {band.degraded_hz / 1000:.1f} kHz of {band.reference_hz / 1000:.1f} kHz"
-        reasons.append(Reason(ReasonKind.BANDWIDTH, 0.0, duration, band.degraded_hz, "Hz", text))
-    if noise is not None and noise < NOISE_WORTH_NAMING_DB:
-        reasons.append(Reason(ReasonKind.NOISE, 0.0, duration, noise, "dB", f"noise {noise:.0f} dB"))
     clipped = clipped_share(arrived)
-    if clipped > CLIPPING_WORTH_NAMING and clipped > 3 * clipped_share(sent):
-        text = f"clipping: {100 * clipped:.2f} % of samples"
-        reasons.append(Reason(ReasonKind.CLIPPING, 0.0, duration, clipped, "share", text))
-    if level < 1:
-        text = f"{abs(gain):.0f} dB too {'quiet' if gain < 0 else 'loud'}"
-        reasons.append(Reason(ReasonKind.LEVEL, 0.0, duration, gain, "dB", text))
+    clipped = clipped if clipped > 3 * clipped_share(sent) else 0.0
+    reasons += _steady_reasons(duration, band=band, noise=noise, clipped=clipped, gain=gain)
     if mos < DISTORTION_WORTH_NAMING_MOS and not any(reason.kind in EXPLAINS_DISTORTION for reason in reasons):
         in_places = float(np.quantile(changed, 0.95)) > UNEVEN * float(np.quantile(changed, 0.5))
         if in_places or band.bark <= BAND_WORTH_NAMING_BARK:
@@ -199,6 +184,30 @@ def _track(
         mos = _worth(_mos(changed[near].mean(), added[near].mean(), cost), level, float(lost))
         track.append((second + 0.5, mos))
     return tuple(track)
+
+
+def _steady_reasons(
+    duration: float, *, band: MissingBand, noise: float | None, clipped: float, gain: float
+) -> list[Reason]:
+    """Name what holds for the whole recording."""
+    reasons = []
+    if band.bark > BAND_WORTH_NAMING_BARK:
+        name = "band-limited"
+        if band.degraded_hz < 4800:
+            name = "narrow-band"
+        elif 6500 < band.degraded_hz < 9000:
+            name = "wide-band"
+        text = f"{name}: {band.degraded_hz / 1000:.1f} kHz of {band.reference_hz / 1000:.1f} kHz"
+        reasons.append(Reason(ReasonKind.BANDWIDTH, 0.0, duration, band.degraded_hz, "Hz", text))
+    if noise is not None and noise < NOISE_WORTH_NAMING_DB:
+        reasons.append(Reason(ReasonKind.NOISE, 0.0, duration, noise, "dB", f"noise {noise:.0f} dB"))
+    if clipped > CLIPPING_WORTH_NAMING:
+        text = f"clipping: {100 * clipped:.2f} % of samples"
+        reasons.append(Reason(ReasonKind.CLIPPING, 0.0, duration, clipped, "share", text))
+    if _level_factor(gain) < 1:
+        text = f"{abs(gain):.0f} dB too {'quiet' if gain < 0 else 'loud'}"
+        reasons.append(Reason(ReasonKind.LEVEL, 0.0, duration, gain, "dB", text))
+    return reasons
 
 
 def _mute_reasons(mutes: Ints) -> list[Reason]:
