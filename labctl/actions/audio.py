@@ -7,7 +7,7 @@ import time
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from audio import AudioError, read_audio, reference, write_audio
 from audio.rates import resampled
@@ -16,6 +16,7 @@ from audio.thresholds import Thresholds
 from labctl.config.audio import AudioConfig, Endpoint
 from labctl.errors import LabFailureError, NotFoundError
 from labctl.scoring import AudioJob
+from labctl.scoring.model import Other, require_asked
 from labctl.scoring.outcome import Refused, Scored
 from labctl.scoring.pool import call_by_name
 from labctl.steps import Measurement, Outcome, StepContext, Verdict
@@ -49,13 +50,22 @@ class RecordParameters(_Parameters):
 
 
 class ScoreParameters(_Parameters):
-    """`reference` and `recording`: as in `audio.play`; `name` is that of the results."""
+    """`reference` and `recording`: as in `audio.play`; `name` is that of the results.
+
+    `others`: programs to ask as well, whose scores stand beside ours.
+    """
 
     reference: FileName
     recording: FileName
     thresholds: Thresholds = Thresholds()
     sample_rate: Literal[8000, 16_000, 24_000, 32_000, 48_000] | None = None
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$")] = "score"
+    others: tuple[Other, ...] = ()
+
+    @model_validator(mode="after")
+    def _others_can_be_judged(self) -> ScoreParameters:
+        require_asked(self.thresholds, self.others)
+        return self
 
 
 class Play:
@@ -125,6 +135,7 @@ class Score:
                 "pairs": [{"reference": parameters.reference[:100], "recording": parameters.recording[:100]}],
                 "thresholds": parameters.thresholds,
                 "sample_rate": parameters.sample_rate,
+                "others": parameters.others,
             }
         ).model_dump(mode="json")
         names = {"reference": parameters.reference, "recording": parameters.recording}

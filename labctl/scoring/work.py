@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from audio import AudioError, Recording, judge, pair_up, read_audio, reference, score, write_report
+from audio.adapters import OtherScoreError, scorers
 from labctl.scoring.inspecting import within, worded
 from labctl.scoring.model import AudioJob
 from labctl.scoring.outcome import Refused, Scored
@@ -27,11 +28,12 @@ def score_pair(
     try:
         with within(_SCORED_WITHIN_S):
             return _score(sources, names, AudioJob.model_validate(document), report)
-    except (AudioError, ValueError, TimeoutError, MemoryError) as exc:
+    except (AudioError, OtherScoreError, ValueError, TimeoutError, MemoryError) as exc:
         return Refused(worded(exc, {sources[role]: names[role] for role in sources}))
 
 
 def _score(sources: dict[str, str], names: dict[str, str], job: AudioJob, report: str | None) -> Scored:
+    others = scorers(job.others)
     recordings = {role: _load(source) for role, source in sources.items()}
     pair = pair_up(recordings["reference"], recordings["recording"], job.sample_rate)
     limits = job.thresholds
@@ -46,6 +48,7 @@ def _score(sources: dict[str, str], names: dict[str, str], job: AudioJob, report
         present_hz=limits.present_hz,
         tone_tolerance=limits.tone_tolerance,
         own_side=own_side,
+        others=others,
     )
     judgement = judge(scored, limits)
     drawn = report is not None and (job.report == "all" or not judgement.passed)

@@ -206,6 +206,12 @@ def test_hundreds_of_pairs_are_scored(http: httpx.Client, pool: ScriptedPool) ->
             "",
             "own_said",
         ),
+        (
+            {"pairs": [{"reference": "noise", "recording": "noise"}], "thresholds": {"others": {"visqol": {"min": 3}}}},
+            "",
+            "names visqol; the programs asked, in others: none",
+        ),
+        ({"pairs": [{"reference": "noise", "recording": "noise"}], "others": ["polqa:/tmp/x"]}, "/others/0", "visqol"),
     ],
 )
 def test_a_wrong_job_is_refused_with_the_place(http: httpx.Client, body: dict[str, Any], where: str, what: str) -> None:
