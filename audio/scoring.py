@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audio.adapters.other import OtherScore, OtherScorer
 from audio.align import Alignment, align
 from audio.analysis import Analysis, analyse, check_signal
 from audio.echo import Echo, measure_echo
@@ -17,6 +16,9 @@ from audio.mos import Reason, perceptual
 from audio.plain import finite, plain
 from audio.rates import resampled
 from audio.recording import Array, Recording
+
+if TYPE_CHECKING:
+    from audio.adapters import OtherScore, OtherScorer  # an HTTP client hangs on them, which our own score needs not
 
 HIGHEST_RATE = 48_000
 _TRACK_STEP_S = 0.1
