@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -18,7 +19,8 @@ def worker_pool(processes: int = 1) -> ProcessPoolExecutor:
 def begin() -> None:
     """What each process does first: leave Ctrl-C to the daemon, be polite, and end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's to handle
-    os.nice(10)
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, 10)  # whatever the daemon's is
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

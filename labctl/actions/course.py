@@ -10,7 +10,6 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from courses.calibration import Calibration
-from courses.cancelling import CancelToken
 from courses.course import Course, library_names
 from courses.progress import (
     CourseEnded,
@@ -23,11 +22,11 @@ from courses.progress import (
     PointMeasured,
     Progress,
 )
-from courses.result import CourseResult
-from courses.runner import run_course
 from drivers.documents import DocumentError
 from drivers.rooms import Room
 from labctl.actions.course_files import MEDIA_TYPES, RECORDING, warm_up, write_results_of
+from labctl.actions.driving import drive_apart
+from labctl.actions.driving_process import Drive
 from labctl.config import RobotConfig, RoomConfig, load_room
 from labctl.errors import LabFailureError
 from labctl.steps import Measurement, Outcome, StepContext, Verdict
@@ -60,7 +59,7 @@ class DriveCourse:
     parameters = CourseParameters
 
     def run(self, context: StepContext, parameters: CourseParameters) -> Outcome:
-        """Drive, then let a worker draw the report. What was recorded is kept in every case."""
+        """Drive in a process of its own, then let a worker draw the report. What was recorded is kept in every case."""
         robot = context.lab.devices[context.device]
         if not isinstance(robot, RobotConfig):
             raise LabFailureError(f"drive.course needs a robot; {context.device} is a {robot.kind}")
@@ -71,26 +70,21 @@ class DriveCourse:
             raise LabFailureError(str(exc)) from exc
         recording = context.folder / RECORDING
         context.workers.submit(warm_up)
-        cancel = CancelToken()
-        context.cancellation.on_asked(cancel.cancel)
+        bases = context.bases
+        task = Drive(course, calibration, bases.address(context.device, context.fencing), recording)
         try:
-            with context.bases.hold(context.device, context.fencing) as (base, clock):
-                result = run_course(
-                    course,
-                    base,
-                    clock,
-                    robot=context.device,
-                    calibration=calibration,
-                    recording=recording,
-                    watcher=_Teller(context),
-                    cancel=cancel,
-                )
+            driven = drive_apart(
+                task,
+                lambda: bases.lease_ends_at(context.device, context.fencing),
+                context.cancellation,
+                _Teller(context),
+            )
         finally:
             if recording.exists():
                 context.keep(recording, RECORDING, MEDIA_TYPES[recording.suffix])
-        context.measure(_measurements(result))
+        context.measure(_measurements(driven.result))
         self._draw(context, recording)
-        return Outcome(Verdict(result.verdict.value), "; ".join(result.judged.reasons))
+        return Outcome(Verdict(driven.result["verdict"]), "; ".join(driven.result["reasons"]))
 
     def _draw(self, context: StepContext, recording: Path) -> None:
         context.emit("drawing", {})
@@ -162,9 +156,8 @@ def _course(parameters: CourseParameters, room: Room) -> Course:
     return course
 
 
-def _measurements(result: CourseResult) -> list[Measurement]:
+def _measurements(document: dict[str, Any]) -> list[Measurement]:
     """The result's numbers, each with its margin."""
-    document = result.to_json()
     found = [Measurement("distance", document["distance_m"], "m"), Measurement("duration", document["duration_s"], "s")]
     checked = [(f"point {each['label']}", each["check"]) for each in document["points"]]
     checked += [(f"leg {each['from']}-{each['to']}", each["check"]) for each in document["legs"]]

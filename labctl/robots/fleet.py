@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-from drivers.clock import Clock
-from drivers.protocols import GuardedBase
 from labctl.config import Lab, RoomConfig, load_room
 from labctl.errors import NotFoundError
 from labctl.robots.settings import guard_settings
 from labctl.robots.supervisor import Robot, RobotHealth
+from labctl.steps import BaseAddress
 from labctl.store import Store
 from labctl.store.inventory import set_device_state
 from labctl.store.leasing import Grant
@@ -56,11 +54,13 @@ class Fleet:
             if name in self.robots:
                 self.robots[name].release(grant.fencing)
 
-    @contextmanager
-    def hold(self, robot: str, fencing: int) -> Iterator[tuple[GuardedBase, Clock]]:
+    def address(self, robot: str, fencing: int) -> BaseAddress:
         """See `labctl.steps.Bases`."""
-        with self.get(robot).hold(fencing) as held:
-            yield held
+        return self.get(robot).address(fencing)
+
+    def lease_ends_at(self, robot: str, fencing: int) -> float:
+        """See `labctl.steps.Bases`."""
+        return self.get(robot).lease_ends_at(fencing)
 
     def _on_health(self, name: str, health: RobotHealth, reason: str) -> None:
         state = "good" if health is RobotHealth.READY else "offline"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +19,7 @@ from drivers.guard import GuardClient, GuardProcess, GuardSettings
 from drivers.types import BaseState, MotionStatus
 from labctl.errors import LabFailureError, UnavailableError
 from labctl.robots.orphans import end_orphan
+from labctl.steps import BaseAddress
 
 log = structlog.get_logger(__name__)
 _LOOK_EVERY_S = 0.25
@@ -54,7 +55,6 @@ class Robot:
         self._lock = threading.RLock()
         self._pressing = threading.Lock()  # never held while waiting for anything but the guard's first answer
         self._control: GuardClient | None = None
-        self._holders: set[GuardClient] = set()
         self._lease: _Lease | None = None
         self._pressed: str | None = None
         self._thread = threading.Thread(target=self._supervise, name=f"robot {settings.name}", daemon=True)
@@ -86,10 +86,6 @@ class Robot:
                 return
             self._lease = _Lease(fencing, deadline)
             self._tell_lease()
-            for holder in self._holders:
-                if holder.fencing == fencing:
-                    with contextlib.suppress(DeviceError):
-                        holder.renew(self._on_clock(deadline))
 
     def release(self, fencing: int) -> None:
         """The lease is over: the guard stops the robot."""
@@ -101,23 +97,20 @@ class Robot:
                 with contextlib.suppress(DeviceError):
                     self._control.release()
 
-    @contextmanager
-    def hold(self, fencing: int) -> Iterator[tuple[GuardClient, Clock]]:
-        """A connection of its own that may drive while the lease with `fencing` lasts."""
+    def address(self, fencing: int) -> BaseAddress:
+        """Where to drive it while the lease with `fencing` lasts. Raises LabFailureError when nobody can."""
         with self._lock:
-            lease, control = self._lease, self._control
-            if lease is None or lease.fencing != fencing:
+            if self._lease is None or self._lease.fencing != fencing:
                 raise LabFailureError(f"the lease with fencing number {fencing} no longer holds {self.name}")
-            if control is None:
+            if self._control is None:
                 raise LabFailureError(f"{self.name} is {self.health}: {self.reason}")
-            client = self._connect(lease.fencing, self._on_clock(lease.deadline))
-            self._holders.add(client)
-        try:
-            yield client, self._clock
-        finally:
-            with self._lock:
-                self._holders.discard(client)
-            client.close()
+        settings = self.settings
+        return BaseAddress(self.name, settings.listen[0], settings.token, fencing, settings.time_scale)
+
+    def lease_ends_at(self, fencing: int) -> float:
+        """The end of the lease with `fencing`, of `time.monotonic()`; in the past when it is over."""
+        lease = self._lease
+        return lease.deadline if lease is not None and lease.fencing == fencing else -math.inf
 
     # Emergency stop
 
@@ -210,9 +203,6 @@ class Robot:
                 self._control.grant(self._lease.fencing, self._on_clock(self._lease.deadline))
             except DeviceError as exc:
                 log.warning("the guard did not take a grant", robot=self.name, error=str(exc))
-
-    def _connect(self, fencing: int, deadline: float) -> GuardClient:
-        return GuardClient.connect(self.settings.listen[0], fencing, deadline, self._clock, self.settings.token)
 
     def _on_clock(self, monotonic: float) -> float:
         """A time of `time.monotonic()` on the robot's own clock, which may run faster."""

@@ -6,7 +6,8 @@ import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from labctl.config import Lab
 from labctl.daemon import Daemon, run_daemon
 from labctl.errors import LabFailureError
 from labctl.matching import Requirement
+from labctl.registry import ActionRegistry
 from labctl.steps import Measurement, Outcome, StepContext, Verdict
 from labctl.store import leasing, open_store, running
 from labctl.store.tables import devices, events, jobs, leases, measurements, runs
@@ -194,7 +196,9 @@ def test_a_daemon_that_closes_ends_its_runs(lab: Lab, tmp_path: Path, scripted: 
     assert (row.verdict, row.reason) == ("cancelled", "the daemon is shutting down")
 
 
-def test_what_a_dead_daemon_left_open_is_closed_at_the_next_start(lab: Lab, tmp_path: Path, scripted: Scripted) -> None:
+def test_what_a_dead_daemon_left_open_is_closed_at_the_next_start(
+    lab: Lab, tmp_path: Path, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The state as `kill -9` leaves it: one run open, one job granted but not begun, one waiting."""
     store = open_store(tmp_path / "data")
 
@@ -214,8 +218,10 @@ def test_what_a_dead_daemon_left_open_is_closed_at_the_next_start(lab: Lab, tmp_
     store.write(lambda transaction: running.start_run(transaction, granted[0]))
     store.close()
 
+    actions = ActionRegistry()  # known before the daemon begins: it takes up what waits at once
+    scripted(cast("Daemon", SimpleNamespace(actions=actions)), "test.act", lambda context: Outcome(Verdict.PASSED))
+    monkeypatch.setattr("labctl.daemon.ActionRegistry", lambda: actions)
     with run_daemon(lab, tmp_path / "data") as daemon:
-        scripted(daemon, "test.act", lambda context: Outcome(Verdict.PASSED))
         ended = [finish(daemon, each) for each in left]
         with daemon.store.read() as connection:
             verdicts = connection.execute(sa.select(runs.c.job_id, runs.c.verdict)).all()

@@ -1,0 +1,185 @@
+"""Drives a course in a process of its own, so that its sums never keep the daemon from answering an emergency stop.
+
+The daemon says that it lives by a time in shared memory. While that is old nothing moves the robot: a daemon that is
+stalled or dead can neither cancel a course nor pass an emergency stop on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from courses.calibration import Calibration
+from courses.cancelling import CancelToken
+from courses.course import Course
+from courses.inputs import DirectInput
+from courses.progress import Progress
+from courses.runner import run_course
+from drivers.clock import Clock, clock_for_scale
+from drivers.errors import DeviceError
+from drivers.guard import GuardClient
+from labctl.steps import BaseAddress
+
+# Seconds of the machine's clock. A command lives 0.25 s (unless configured) after the last one that was let through.
+STALLED_AFTER_S = 0.25
+_LOOK_EVERY_S = 0.05
+# Times of time.monotonic() in the shared memory, which has no lock: a process that is killed could keep it.
+Shared: TypeAlias = "ctypes.Array[ctypes.c_double]"
+DAEMON_LIVES_AT, LEASE_ENDS_AT = 0, 1
+
+
+@dataclass(frozen=True)
+class Drive:
+    """What is to be driven, on which lease, and where it is recorded."""
+
+    course: Course
+    calibration: Calibration | None
+    address: BaseAddress
+    recording: Path
+
+
+@dataclass(frozen=True)
+class Driven:
+    """The course was driven and judged. `result`: as of `courses.result.CourseResult.to_json`."""
+
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class NotDriven:
+    """The lab kept the course from being driven or recorded; why, for people."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """What the daemon says when a course has to end early."""
+
+    reason: str
+
+
+Told = Progress | Driven | NotDriven
+
+
+def drive(task: Drive, daemon: Connection, shared: Shared) -> None:
+    """The process: drives, tells progress as it goes, and in the end `Driven` or `NotDriven`."""
+    cancel = CancelToken()
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, 0)  # not the daemon's, which goes first
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's to handle
+    signal.signal(signal.SIGTERM, lambda *_: cancel.cancel("the driving process was told to end"))
+    threading.Thread(target=_listen, args=(daemon, cancel), daemon=True).start()
+    tell = _Teller(daemon)
+    try:
+        tell(_drive(task, shared, cancel, tell))
+    except DeviceError as exc:
+        tell(NotDriven(str(exc)))
+    except OSError as exc:
+        why = f"{exc.strerror or exc}; make room there, or serve with another --data"
+        tell(NotDriven(f"the course could not be recorded in {task.recording.parent}: {why}"))
+
+
+def _drive(task: Drive, shared: Shared, cancel: CancelToken, tell: _Teller) -> Driven:
+    address = task.address
+    clock = clock_for_scale(address.time_scale)
+    deadline = float(shared[LEASE_ENDS_AT])
+    with (
+        GuardClient.connect(
+            address.url, address.fencing, _on_clock(clock, deadline), clock=clock, token=address.token
+        ) as base,
+        _watched(base, clock, shared),
+    ):
+        result = run_course(
+            task.course,
+            base,
+            clock,
+            robot=address.robot,
+            calibration=task.calibration,
+            recording=task.recording,
+            watcher=tell,
+            cancel=cancel,
+            driving_input=TetheredInput(base, lambda: _daemon_lives(shared)),
+        )
+    return Driven(result.to_json())
+
+
+class TetheredInput(DirectInput):
+    """Wishes reach the base only while `alive`."""
+
+    def __init__(self, base: GuardClient, alive: Callable[[], bool]) -> None:
+        super().__init__(base)
+        self._alive = alive
+
+    def drive(self, linear: float, angular: float) -> None:
+        if self._alive():
+            super().drive(linear, angular)
+
+
+@contextlib.contextmanager
+def _watched(base: GuardClient, clock: Clock, shared: Shared) -> Iterator[None]:
+    """Beside the course: stop the base when the daemon stalls, also while it docks by itself; renew what is renewed."""
+    done = threading.Event()
+
+    def watch() -> None:
+        deadline, stalled = float(shared[LEASE_ENDS_AT]), False
+        while not done.wait(_LOOK_EVERY_S):
+            with contextlib.suppress(DeviceError):  # the course itself meets it, and says so
+                if (renewed := float(shared[LEASE_ENDS_AT])) > deadline:
+                    deadline = renewed
+                    base.renew(_on_clock(clock, deadline))
+                if not _daemon_lives(shared):
+                    if not stalled:
+                        base.stop()
+                    stalled = True
+                else:
+                    stalled = False
+
+    thread = threading.Thread(target=watch, name="tether", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+class _Teller:
+    """Tells the daemon, as long as there is one."""
+
+    def __init__(self, daemon: Connection) -> None:
+        self._daemon = daemon
+
+    def __call__(self, told: Told) -> None:
+        with contextlib.suppress(OSError):
+            self._daemon.send(told)
+
+
+def _listen(daemon: Connection, cancel: CancelToken) -> None:
+    try:
+        while True:
+            wish = daemon.recv()
+            if isinstance(wish, Cancel):
+                cancel.cancel(wish.reason)
+    except (EOFError, OSError):
+        cancel.cancel("the daemon ended")
+
+
+def _daemon_lives(shared: Shared) -> bool:
+    return time.monotonic() - float(shared[DAEMON_LIVES_AT]) < STALLED_AFTER_S
+
+
+def _on_clock(clock: Clock, monotonic: float) -> float:
+    """A time of `time.monotonic()` on the robot's own clock, which may run faster."""
+    wall = clock.to_wall(1.0)
+    return clock.now() + (monotonic - time.monotonic()) / wall if wall > 0 else math.inf
