@@ -74,11 +74,11 @@ class ScanReader:
         if values.size != measurement.values:
             raise ProtocolError(f"the scan holds {values.size} values, {measurement.values} were asked for")
         sensor_time = unwrap(stamp % WRAP, self.mapping.to_sensor(arrival))
-        time = self.mapping.to_host(sensor_time)
+        stamped = self.mapping.to_host(sensor_time)
         error = self.mapping.error(sensor_time)
         # The clock's own resolution: equal stamps differ by rounding alone.
         old = sensor_time < self._latest + (-0.0005 if repeats else 0.0005)
-        from_the_future = time > arrival + error + _EARLY_S
+        from_the_future = stamped > arrival + error + _EARLY_S
         if old or from_the_future:
             self._counters.replayed += 1
             return None
@@ -90,10 +90,13 @@ class ScanReader:
             ranges=ranges,
             angles=self._angles(measurement),
             error_codes=codes,
-            time=min(time, arrival),
+            # The sensor stamps a scan when its beam passes the rear (as the ROS driver urg_node found: its angular time
+            # offset); the beam ahead is fired half a turn later.
+            time=min(stamped + self.info.scan_period_s / 2, arrival),
             sensor_time=sensor_time,
             time_error=error,
             sequence=self._sequence,
+            turn_s=self.info.scan_period_s,
         )
 
     def _angles_of(self, measurement: Measurement) -> Array:

@@ -49,9 +49,9 @@ class LidarModel:
         return 60 / self.speed_rpm
 
     @property
-    def sweep_s(self) -> float:
-        """Seconds from step `first_step` to step `last_step`."""
-        return self.period_s * (self.last_step - self.first_step) / self.steps_per_turn
+    def ready_s(self) -> float:
+        """Seconds from a scan's time stamp, when the beam passes the rear, to its last step."""
+        return self.period_s * (0.5 + (self.last_step - self.front_step) / self.steps_per_turn)
 
 
 @dataclass
@@ -116,7 +116,8 @@ def cluster(values: NDArray[np.uint32], measurement: Measurement, nearest_mm: in
     padded[: values.size] = values
     groups = padded.reshape(-1, size)
     valid = np.where(groups < nearest_mm, _MAX_VALUE, groups).min(axis=1)
-    return np.where(valid < _MAX_VALUE, valid, groups.min(axis=1))
+    merged: NDArray[np.uint32] = np.where(valid < _MAX_VALUE, valid, groups.min(axis=1))
+    return merged
 
 
 class State(Enum):

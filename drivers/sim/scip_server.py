@@ -254,7 +254,7 @@ class ScipServer:
         shot = self._shoot(started)
         for client in list(self._clients):
             for frame in client.session.take(shot):
-                self._send_scan(client, frame, started + self.model.sweep_s)
+                self._send_scan(client, frame, started + self.model.ready_s)
 
     def _shoot(self, time: float) -> Shot:
         if self.faults.frozen and self._latest is not None:

@@ -73,6 +73,14 @@ def test_points_of_a_scan_leave_out_errors_and_missing_ranges() -> None:
     np.testing.assert_allclose(scan.points(), [[1, 0], [0, 2]], atol=1e-12)
 
 
+def test_beams_are_fired_one_after_the_other_with_the_one_ahead_at_the_scans_time() -> None:
+    angles = np.array([-math.pi / 2, 0.0, math.pi / 2])
+    scan = Scan(np.ones(3), angles, np.zeros(3, np.uint8), 10.0, 0.0, turn_s=0.04)
+    np.testing.assert_allclose(scan.beam_times(), [9.99, 10.0, 10.01])
+    still = Scan(np.ones(3), angles, np.zeros(3, np.uint8), 10.0, 0.0)
+    np.testing.assert_allclose(still.beam_times(), 10.0)
+
+
 @pytest.mark.parametrize(("left", "right", "base"), [(0, 1e-4, 0.2), (1e-4, -1e-4, 0.2), (1e-4, 1e-4, 235)])
 def test_an_impossible_geometry_is_refused(left: float, right: float, base: float) -> None:
     with pytest.raises(ValueError, match=r"must lie between|is outside"):

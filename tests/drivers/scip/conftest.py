@@ -33,6 +33,10 @@ class NumberedSource:
         self.taken.append((time, ranges, codes))
         return ranges, codes
 
+    def time_ahead(self, ranges: NDArray[np.float64]) -> float:
+        """When the beam straight ahead of that scan was fired: half a turn after the stamp, which is for the rear."""
+        return self.taken[self.number(ranges)][0] + 0.0125
+
     @staticmethod
     def number(ranges: NDArray[np.float64]) -> int:
         return round(float(ranges[0]) * 1000) - 1000

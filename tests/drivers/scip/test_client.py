@@ -73,12 +73,20 @@ def test_a_stream_gives_successive_scans_with_their_times(lidar: HokuyoLidar, so
         assert lidar.dropped == 0
     for scan in taken:
         assert_equals_source(scan, source)
-        true_time = source.taken[source.number(scan.ranges)][0]
+        true_time = source.time_ahead(scan.ranges)
         assert abs(scan.time - true_time) <= scan.time_error + 1e-6
     numbers = [source.number(scan.ranges) for scan in taken]
     assert numbers == list(range(numbers[0], numbers[0] + 40))
     assert [scan.sequence for scan in taken] == list(range(taken[0].sequence, taken[0].sequence + 40))
     assert lidar.checksum_errors == lidar.replayed == lidar.garbage_bytes == 0
+
+
+def test_the_time_of_a_scan_is_that_of_its_beam_ahead_and_tells_those_of_the_others(lidar: HokuyoLidar, source) -> None:
+    scan = lidar.scan()
+    stamped = source.taken[source.number(scan.ranges)][0]
+    since_rear = scan.beam_times() - stamped
+    # 40 turns a second; the view is 270 degrees, so the beam needs an eighth of a turn from the rear to its edge.
+    assert since_rear[[0, 540, 1080]] == pytest.approx([0.003125, 0.0125, 0.021875], abs=scan.time_error + 1e-6)
 
 
 def test_part_of_the_field_of_view_in_clusters_with_scans_left_out(lidar: HokuyoLidar, source) -> None:
@@ -92,7 +100,7 @@ def test_part_of_the_field_of_view_in_clusters_with_scans_left_out(lidar: Hokuyo
     # The cluster of steps 90 to 93 stands at 91.5; the last holds two steps, 310 and 311.
     assert first.angles[0] == pytest.approx(np.radians((91.5 - 540) / 4))
     assert first.angles[-1] == pytest.approx(np.radians((310.5 - 540) / 4))
-    _, ranges, _ = next(shot for shot in source.taken if abs(shot[0] - first.time) < 0.01)
+    _, ranges, _ = next(shot for shot in source.taken if abs(shot[0] + 0.0125 - first.time) < 0.01)
     assert first.ranges[0] == pytest.approx(ranges[90], abs=0.00051)
     assert np.isnan(first.ranges[3])  # steps 102 to 105: errors 3, 4, 5 and 1
     assert first.error_codes[3] == 1
@@ -110,7 +118,7 @@ def test_time_stamps_go_on_past_24_bits(source, clock: ScaledClock) -> None:
     steps = np.diff([scan.sensor_time for scan in taken])
     assert ((steps > 0.02) & (steps < 10.0)).all()
     for scan in taken:
-        true_time = source.taken[source.number(scan.ranges)][0]
+        true_time = source.time_ahead(scan.ranges)
         assert abs(scan.time - true_time) <= scan.time_error + 1e-6
 
 
@@ -178,7 +186,7 @@ def test_a_reset_starts_the_sensors_clock_anew(lidar: HokuyoLidar, source) -> No
     lidar.reset()
     after = lidar.scan()
     assert after.sensor_time < before.sensor_time + 1e6
-    true_time = source.taken[source.number(after.ranges)][0]
+    true_time = source.time_ahead(after.ranges)
     assert abs(after.time - true_time) <= after.time_error + 1e-6
 
 

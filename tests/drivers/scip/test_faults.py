@@ -100,7 +100,7 @@ def test_a_sensor_whose_clock_jumps_is_synchronised_anew(
         target = len(source.taken) + 5
         while source.number((scan := next(scans)).ranges) < target:
             pass
-        true_time = source.taken[source.number(scan.ranges)][0]
+        true_time = source.time_ahead(scan.ranges)
         assert abs(scan.time - true_time) <= scan.time_error + 1e-6
 
 
@@ -182,7 +182,7 @@ def test_latency_and_jitter_stay_out_of_the_mapped_time(source, clock: ScaledClo
         with lidar.stream(depth=500) as scans:
             taken = [next(scans) for _ in range(60)]
         for scan in taken:
-            true_time = source.taken[source.number(scan.ranges)][0]
+            true_time = source.time_ahead(scan.ranges)
             assert abs(scan.time - true_time) <= scan.time_error + 1e-6
 
 
@@ -246,7 +246,7 @@ def test_half_an_hour_by_the_sensors_clock_stays_inside_the_stated_error() -> No
         for scan in scans:
             number = round(float(scan.ranges[0]) * 1000) - 1000
             number += (len(times) - 1 - number) // 50_000 * 50_000
-            assert abs(scan.time - times[number]) <= scan.time_error + 1e-6
+            assert abs(scan.time - (times[number] + 0.0125)) <= scan.time_error + 1e-6
             if scan.time > start + 1800:
                 break
     assert lidar.clock_jumps == lidar.replayed == lidar.damaged_frames == 0
