@@ -380,6 +380,7 @@ class Create2:
             bump_right=sensors.bump_right,
             wheel_drop=sensors.wheel_drop,
             cliff=sensors.cliff,
+            odometry_breaks=self._encoders.breaks,
         )
         before = self._latest[1] if self._latest else state
         if before is state or before.mode is not state.mode:

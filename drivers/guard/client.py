@@ -222,9 +222,9 @@ class GuardClient:
     def set_pose(self, pose: Pose) -> None:
         """Tell the guard where the base was at `pose.time`, in the map; it carries on by the wheels.
 
-        Raises MotionRefusedError when that is too long ago.
+        Raises MotionRefusedError when that is too long ago, or somebody else holds the base.
         """
-        self._ask("set_pose", pose=wire.pack_pose(pose), sent=self._clock.now())
+        self._ask("set_pose", pose=wire.pack_pose(pose), fencing=self._fencing, sent=self._clock.now())
 
     def close(self) -> None:
         """Cut the connection; the guard stops what this client drives. May be repeated."""

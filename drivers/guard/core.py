@@ -20,6 +20,8 @@ from drivers.types import BaseMode, BaseState, MotionStatus, Pose, Scan, StopRea
 _LONGEST_TICK_S = 0.1
 # A board that was asked for safe mode and is not in it after so long does not obey.
 _WAKE_LIMIT_S = 1.5
+# A reading sooner than this after the end of a docking run was asked for may still tell the mode from before the run.
+_MODE_SETTLES_S = 0.1
 
 
 class Act(Enum):
@@ -48,9 +50,12 @@ class _Command:
 
 
 class GuardCore:
-    """Decides for one base. Times are seconds of the guard's clock; nothing here waits or does input or output."""
+    """Decides for one base. Times are seconds of the guard's clock; nothing here waits or does input or output.
 
-    def __init__(self, settings: GuardSettings, memory: Memory) -> None:
+    `stalled_after_s`: after so long a pause between two ticks the wheels are known to rest: the sentinel stopped them.
+    """
+
+    def __init__(self, settings: GuardSettings, memory: Memory, stalled_after_s: float = math.inf) -> None:
         self.settings = settings
         self.memory = memory
         self.reckoning = Reckoning(settings.geometry, settings.pose)
@@ -64,35 +69,31 @@ class GuardCore:
         self._verdict = Verdict(REST, StopReason.COMMANDED, "no command yet")
         self._held: Verdict | None = None
         self._silent: Verdict | None = Verdict(REST, StopReason.BOARD_SILENT, "the board has not been heard yet")
+        self._stalled_after_s = stalled_after_s
         self._cancelling = False
+        self._cancelled_at: float | None = None
         self._waking_since: float | None = None
         self._rays: Rays | None = None
         self._surroundings: Surroundings | None = None
-        self._sensor_time = -math.inf
+        self._scan_times = (-math.inf, -math.inf)  # the clock's and the sensor's
         self._ticked: float | None = None
 
     # What the world says
 
     def take_scan(self, scan: Scan) -> bool:
         """Take a scan; one whose time stamp did not change, or that is older or malformed, is left out."""
-        if scan.sensor_time == self._sensor_time:
+        time, sensor_time = self._scan_times
+        if scan.sensor_time == sensor_time or scan.time <= time:
             return False
         if len(scan.ranges) < 2 or not math.isfinite(scan.time):
-            return False
-        if self._surroundings is not None and scan.time <= self._surroundings.time:
             return False
         if self._rays is None or (
             self._rays.angles is not scan.angles and not np.array_equal(self._rays.angles, scan.angles)
         ):
             self._rays = Rays(scan.angles, self.settings)
-        self._sensor_time = scan.sensor_time
+        self._scan_times = (scan.time, scan.sensor_time)
         self._surroundings = Surroundings(scan, self._rays)
         return True
-
-    def lidar_lost(self) -> None:
-        """The LiDAR's connection is gone; its clock may start anew."""
-        self._surroundings = None
-        self._sensor_time = -math.inf
 
     def take_board(self, state: BaseState) -> None:
         """Take a reading of the motor board."""
@@ -119,6 +120,11 @@ class GuardCore:
         if self._deadline is None or now >= self._deadline:
             return Verdict(REST, StopReason.LEASE_ENDED, f"the lease with fencing number {fencing} has ended")
         return None
+
+    def check_pose_from(self, fencing: int, now: float) -> Verdict | None:
+        """Why a pose told by a client with this fencing number is not taken: whoever holds the base is to tell it."""
+        held = self.check_fencing(self._holder, now) is None
+        return self.check_fencing(fencing, now) if held else None
 
     def grant(self, fencing: int, deadline: float) -> None:
         """Let commands with `fencing` move the base until `deadline`; lower numbers are refused from here on.
@@ -203,6 +209,7 @@ class GuardCore:
             raise MotionRefusedError(f"docking of {self.settings.name} is refused ({refusal.reason}): {refusal.detail}")
         self._command = None
         self._cancelling = False
+        self.applied = REST
         self.docking = run
 
     # What the wheels may do
@@ -219,9 +226,11 @@ class GuardCore:
     def tick(self, now: float) -> Decision:
         """What is to be done now. Call at least every 20 ms."""
         elapsed = min(_LONGEST_TICK_S, max(0.0, now - self._ticked)) if self._ticked is not None else 0.0
+        if self._ticked is not None and now - self._ticked > self._stalled_after_s:
+            self.applied = REST
         self._ticked = now
         if self.docking is not None:
-            refusal = self._refusal(self._holder, now)
+            refusal = self._refusal(self._holder, now) or self._lifted()
             refusal = refusal or self.docking.refusal(self._surroundings, self.located(now), self.settings, now)
             if refusal is not None:
                 self._end_docking(refusal)
@@ -230,7 +239,7 @@ class GuardCore:
                 self._verdict = Verdict(REST, None, "docked")
             else:
                 return Decision(Act.DOCKING, REST)
-        if self._cancelling and self.board is not None and self.board.mode in (BaseMode.SAFE, BaseMode.FULL):
+        if self._cancelling and self._has_ended_docking(now):
             self._cancelling = False
         verdict = self._decide(now, elapsed)
         if self.applied != REST and verdict.applied == REST:
@@ -240,6 +249,15 @@ class GuardCore:
         if self._cancelling:
             return Decision(Act.CANCEL_DOCKING, REST)
         return self._write(verdict, now)
+
+    def next_change(self, now: float, most_s: float) -> float:
+        """When to tick next: in `most_s` seconds, or sooner, when the command or the lease runs out before that."""
+        ends = [now + most_s]
+        if self._command is not None:
+            ends.append(self._command.issued + self.settings.command_ttl_s)
+        if self._deadline is not None:
+            ends.append(self._deadline)
+        return min(end for end in ends if end > now)
 
     def status(self, now: float, fencing: int | None = None) -> MotionStatus:
         """What is being done and why, as the client with that fencing number should see it."""
@@ -323,9 +341,21 @@ class GuardCore:
     def _end_docking(self, why: Verdict) -> None:
         if self.docking is not None:
             self.docking = None
-            self._cancelling = True
+            self._cancelling, self._cancelled_at = True, None
             self._verdict = why
             self.stops += 1
+
+    def _has_ended_docking(self, now: float) -> bool:
+        """Whether the board has said since, for sure, that it is in a mode in which it does not steer itself."""
+        if self._cancelled_at is None:
+            self._cancelled_at = now
+        obeys = self.board is not None and self.board.mode in (BaseMode.SAFE, BaseMode.FULL)
+        return obeys and self.board is not None and self.board.time > self._cancelled_at + _MODE_SETTLES_S
+
+    def _lifted(self) -> Verdict | None:
+        """Why a docking run ends for the board's own sensors: its bumper and cliff sensors it minds itself."""
+        fault = self._board_fault(self.board)
+        return fault if fault is not None and fault.reason is StopReason.WHEEL_DROP else None
 
     @staticmethod
     def _board_fault(state: BaseState | None) -> Verdict | None:

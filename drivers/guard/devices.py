@@ -23,6 +23,7 @@ _BACK_OFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 # A guard that died a moment ago leaves its sentinel on the line for about this long.
 _TAKE_OVER_S = 2.0
 SENTINEL_SILENCE_S = 0.15
+_REPLACE_AGAIN_S = 0.2
 
 
 class Sentinel:
@@ -32,24 +33,36 @@ class Sentinel:
         self._line = line
         self._pipe = -1
         self._process: subprocess.Popen[bytes] | None = None
+        self._replacing: threading.Thread | None = None
         self._start()
 
     def tell(self, doing: bytes) -> None:
-        """Say what the base does: m, d or r. Never waits; starts a new sentinel when the old one is gone."""
+        """Say what the base does: m, d or r. Never waits; a thread starts a new sentinel when the old one is gone."""
+        if self._replacing is not None and self._replacing.is_alive():
+            return
         try:
             # A full pipe means that it is stalled itself; this process must not wait for it.
             with contextlib.suppress(BlockingIOError):
                 os.write(self._pipe, doing)
         except OSError:
-            self._end()
-            self._start()
+            self._replacing = threading.Thread(target=self._replace, name="sentinel", daemon=True)
+            self._replacing.start()
 
     def close(self) -> None:
         """End it; the base must be at rest."""
+        if self._replacing is not None:
+            self._replacing.join()
         with contextlib.suppress(OSError):
             os.write(self._pipe, b"q")
         self._end()
         os.close(self._line)
+
+    def _replace(self) -> None:
+        self._end()
+        try:
+            self._start()
+        except OSError:
+            time.sleep(_REPLACE_AGAIN_S)  # no process to be had at the moment
 
     def _start(self) -> None:
         reading, self._pipe = os.pipe()
@@ -72,8 +85,9 @@ class Sentinel:
         os.close(reading)
 
     def _end(self) -> None:
+        pipe, self._pipe = self._pipe, -1
         with contextlib.suppress(OSError):
-            os.close(self._pipe)
+            os.close(pipe)
         if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=1.0)

@@ -52,7 +52,7 @@ class DockingRun:
         """Why the run may not start or go on; None when it may."""
         rules = settings.docking
         if now - self.started > rules.time_limit_s:
-            return Verdict(REST, StopReason.COMMAND_EXPIRED, f"docking took longer than {rules.time_limit_s:.0f} s")
+            return Verdict(REST, StopReason.DOCKING_TIMEOUT, f"docking took longer than {rules.time_limit_s:.0f} s")
         if now - self.heard > rules.link_silence_s:
             return Verdict(REST, StopReason.LINK_LOST, f"the client was silent for {rules.link_silence_s:.1f} s")
         if (stale := lidar_refusal(now, surroundings, settings)) is not None:

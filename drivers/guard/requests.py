@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
+import math
 import socket
 from collections.abc import Callable
 from typing import Any
 
 from drivers.clock import Clock
-from drivers.errors import DeviceError, ProtocolError
+from drivers.errors import DeviceError, MotionRefusedError, ProtocolError
 from drivers.guard import wire
 from drivers.guard.core import GuardCore
 from drivers.guard.session import Session
@@ -24,8 +26,9 @@ Stored = Callable[[str | None], None]
 class Requests:
     """Carries out clients' messages on a core.
 
-    `persist` stores the core's memory and then calls what it is given; `start_docking` writes to the board; `decide`
-    lets the core decide at once, so that a status tells what became of the command before it.
+    `stop_now` writes the stop bytes, and tells why the base may not have got them; `persist` stores the core's memory
+    and then calls what it is given; `start_docking` writes to the board; `decide` lets the core decide at once, so that
+    a status tells what became of the command before it.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class Requests:
         clock: Clock,
         core: GuardCore,
         *,
+        stop_now: Callable[[], str | None],
         persist: Callable[[Stored], None],
         start_docking: Callable[[], None],
         decide: Callable[[], None],
@@ -41,9 +45,11 @@ class Requests:
         self._settings = settings
         self._clock = clock
         self._core = core
+        self._stop_now = stop_now
         self._persist = persist
         self._start_docking = start_docking
         self._decide = decide
+        self._undecided = False
         # Each tells whether it has answered already, or will later.
         self._operations: dict[str, Callable[[Session, Request, float], bool]] = {
             "drive": self._drive,
@@ -62,22 +68,23 @@ class Requests:
         """Carry out one message; True when it may change what the wheels do."""
         if session.closed:
             return False
+        if kind is Kind.EMERGENCY_STOP and session.known:
+            self._emergency_stop(session, payload)
+            return True
         request: Request = {}
         try:
             request = wire.parse_message(payload)
             if not session.known:
                 self._hello(session, request)
                 return False
-            if kind is Kind.EMERGENCY_STOP:
-                self._core.latch(str(request.get("reason", "")))
-                self._answer_when_stored(session, request)
-                return True
             operation = self._operations.get(request["op"])
             if operation is None:
                 raise ProtocolError(f"the guard does not know the operation {request['op']!r}")
             if not operation(session, request, self._clock.now()):
                 _answer(session, request)
-            return request["op"] not in ("heartbeat", "status", "subscribe")
+            changes = request["op"] not in ("heartbeat", "status", "subscribe")
+            self._undecided |= changes
+            return changes
         except (DeviceError, KeyError, TypeError, ValueError, OverflowError) as exc:
             name = type(exc).__name__ if isinstance(exc, DeviceError) else "ProtocolError"
             told = str(exc) if isinstance(exc, DeviceError) else f"not a request the guard understands: {exc!r}"
@@ -85,6 +92,22 @@ class Requests:
             if not session.known:
                 session.end()
             return False
+
+    def _emergency_stop(self, session: Session, payload: bytes) -> None:
+        trouble = self._stop_now()
+        request: Request = {}
+        # What cannot be read is a call for an emergency stop all the same.
+        with contextlib.suppress(ProtocolError):
+            request = wire.parse_message(payload)
+        self._core.latch(str(request.get("reason", "")))
+        self._undecided = True
+        told = None
+        if trouble is not None:
+            told = (
+                f"the emergency stop of {self._settings.name} is latched, but its motor board may not have got the stop"
+                f" bytes: {trouble}"
+            )
+        self._answer_when_stored(session, request, told)
 
     def _hello(self, session: Session, request: Request) -> None:
         expected, told = self._settings.token or "", str(request.get("token"))
@@ -114,7 +137,9 @@ class Requests:
         return True
 
     def _status(self, session: Session, request: Request, now: float) -> bool:
-        self._decide()
+        if self._undecided:
+            self._decide()
+            self._undecided = False
         _answer(session, request, status=wire.pack_status(self._core.status(now, request.get("fencing"))))
         return True
 
@@ -126,7 +151,10 @@ class Requests:
 
     def _grant(self, session: Session, request: Request, now: float) -> bool:
         known = self._core.memory.fencing
-        deadline = session.lateness.issued(float(request["sent"]), now) + float(request["remaining"])
+        remaining = float(request["remaining"])
+        if not math.isfinite(remaining):
+            raise ProtocolError(f"a lease of {remaining} s: it must end at some time")
+        deadline = session.lateness.issued(float(request["sent"]), now) + remaining
         self._core.grant(int(request["fencing"]), deadline)
         if self._core.memory.fencing == known:
             return False
@@ -147,6 +175,9 @@ class Requests:
         return False
 
     def _set_pose(self, session: Session, request: Request, now: float) -> bool:
+        refusal = self._core.check_pose_from(int(request.get("fencing", 0)), now)
+        if refusal is not None:
+            raise MotionRefusedError(f"the pose of {self._settings.name} was not taken: {refusal.detail}")
         sent = float(request["sent"])
         pose = wire.unpack_pose(request["pose"])
         age = max(0.0, sent - pose.time)
@@ -158,9 +189,11 @@ class Requests:
         self._answer_when_stored(session, request)
         return True
 
-    def _answer_when_stored(self, session: Session, request: Request) -> None:
+    def _answer_when_stored(self, session: Session, request: Request, complaint: str | None = None) -> None:
         def stored(trouble: str | None) -> None:
-            if trouble is None:
+            if complaint is not None:
+                _answer(session, request, error="DeviceSilentError", message=complaint)
+            elif trouble is None:
                 _answer(session, request)
             else:
                 told = f"done, but it will not survive a restart of the guard: {trouble}; see to that disk"

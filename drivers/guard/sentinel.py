@@ -15,7 +15,10 @@ import sys
 import time
 
 _REPEAT_S = 0.05
+# After the guard's death the stop is repeated until the line has taken it so often, or for so long at most: the next
+# guard takes the line over then.
 _FAREWELLS = 4
+_FAREWELL_S = 1.0
 
 
 def watch(line: int, pipe: int, silence_s: float, stop: bytes, cancel_docking: bytes) -> None:
@@ -38,15 +41,18 @@ def watch(line: int, pipe: int, silence_s: float, stop: bytes, cancel_docking: b
 
 
 def _farewell(line: int, stop: bytes) -> None:
-    for _ in range(_FAREWELLS):
-        _write(line, stop)
+    give_up = time.monotonic() + _FAREWELL_S
+    taken = 0
+    while taken < _FAREWELLS and time.monotonic() < give_up:
+        taken += _write(line, stop)
         time.sleep(_REPEAT_S / 2)
 
 
-def _write(line: int, data: bytes) -> None:
-    # A line that is gone cannot be told; the next try may reach it.
+def _write(line: int, data: bytes) -> bool:
+    """Whether the line took all of it. One that is full or gone does not; the next try may reach it."""
     with contextlib.suppress(OSError):
-        os.write(line, data)
+        return os.write(line, data) == len(data)
+    return False
 
 
 def main() -> None:

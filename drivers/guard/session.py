@@ -6,9 +6,11 @@ import contextlib
 import math
 import socket
 
+from drivers.errors import ProtocolError
 from drivers.guard.wire import FrameReader, Kind
 
-_READ = 16384
+# Little at a time, so that a client that says much cannot keep the others waiting for long.
+_READ = 4096
 # Beyond the first a scan is left out whole; beyond the second the client is taken for dead.
 _SCAN_BACKLOG = 256 * 1024
 _DEAD_BACKLOG = 1024 * 1024
@@ -29,9 +31,12 @@ class Lateness:
         self._updated = 0.0
 
     def issued(self, sent: float, arrived: float) -> float:
-        """When a message that says it was sent at `sent` was sent, by the guard's clock; at most `arrived`."""
+        """When a message that says it was sent at `sent` was sent, by the guard's clock; at most `arrived`.
+
+        Raises ProtocolError when `sent` is no time.
+        """
         if not math.isfinite(sent):
-            return arrived
+            raise ProtocolError(f"a message sent at {sent} s: every message needs the time of its sending")
         allowed = self._offset + _DRIFT * max(0.0, arrived - self._updated)
         self._offset = min(allowed, arrived - sent)
         self._updated = arrived

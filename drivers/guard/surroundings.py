@@ -28,6 +28,8 @@ class Rays:
     def __init__(self, angles: Array, settings: GuardSettings) -> None:
         stopping, limits = settings.stopping, settings.limits
         self.angles = angles
+        # The beam is ahead at the scan's time: how far before that, in turns, the first one was fired.
+        self.first_turn = float(angles.min()) / (2 * math.pi)
         self.corners = np.array(settings.footprint.corners)
         self.radius = settings.footprint.radius_m + stopping.clearance_m
         self.extent = float(np.hypot(*self.corners.T).max()) + self.radius
@@ -78,11 +80,14 @@ class Way:
 
 
 class Surroundings:
-    """One scan in the base's frame at the time of the scan. `valid_ratio`: share of all beams that carry a range."""
+    """One scan in the base's frame at the time of the scan. `valid_ratio`: share of all beams that carry a range.
+
+    `time`: when its oldest beam was fired, at the earliest, so that its age is never told too low.
+    """
 
     def __init__(self, scan: Scan, rays: Rays) -> None:
         self.rays = rays
-        self.time = scan.time
+        self.time = scan.time + rays.first_turn * scan.turn_s - scan.time_error
         valid = (scan.error_codes == 0) & np.isfinite(scan.ranges) & (scan.ranges > 0)
         # Every so many beams stand for their neighbours as well, so that no regular pattern of losses is missed.
         self._valid = np.convolve(np.pad(valid, 1, mode="edge"), np.full(_COARSE_BEAMS, 1 / _COARSE_BEAMS), "valid")

@@ -16,7 +16,7 @@ from drivers.types import BaseMode, BaseState, ChargingState, MotionStatus, Pose
 
 MAX_PAYLOAD = 1 << 20
 _HEAD = struct.Struct(">IB")
-_SCAN = struct.Struct(">dddII")
+_SCAN = struct.Struct(">ddddII")
 
 
 class Kind(IntEnum):
@@ -79,7 +79,8 @@ def parse_message(payload: bytes) -> dict[str, Any]:
 
 def pack_scan(scan: Scan) -> bytes:
     """A scan as a frame: times, sequence, count, then ranges, angles (float64) and error codes (uint8)."""
-    head = _SCAN.pack(scan.time, scan.sensor_time, scan.time_error, scan.sequence & 0xFFFFFFFF, len(scan.ranges))
+    times = (scan.time, scan.sensor_time, scan.time_error, scan.turn_s)
+    head = _SCAN.pack(*times, scan.sequence & 0xFFFFFFFF, len(scan.ranges))
     numbers = np.concatenate((scan.ranges, scan.angles)).astype(">f8").tobytes()
     return frame(Kind.SCAN, head + numbers + scan.error_codes.astype(np.uint8).tobytes())
 
@@ -88,12 +89,12 @@ def unpack_scan(payload: bytes) -> Scan:
     """The scan in a frame's payload. Raises ProtocolError when its length is wrong."""
     if len(payload) < _SCAN.size:
         raise ProtocolError(f"a scan frame of {len(payload)} bytes")
-    time, sensor_time, time_error, sequence, count = _SCAN.unpack_from(payload)
+    time, sensor_time, time_error, turn_s, sequence, count = _SCAN.unpack_from(payload)
     if len(payload) != _SCAN.size + count * 17:
         raise ProtocolError(f"a scan frame of {len(payload)} bytes for {count} beams")
     numbers = np.frombuffer(payload, ">f8", 2 * count, _SCAN.size).astype(np.float64)
     codes = np.frombuffer(payload, np.uint8, count, _SCAN.size + 16 * count).copy()
-    return Scan(numbers[:count], numbers[count:], codes, time, sensor_time, time_error, sequence)
+    return Scan(numbers[:count], numbers[count:], codes, time, sensor_time, time_error, sequence, turn_s)
 
 
 def pack_state(state: BaseState) -> dict[str, Any]:

@@ -438,7 +438,7 @@ def test_docking_has_a_time_limit() -> None:
     drive = docking()
     heartbeat_run(drive, DOCK.docking.time_limit_s + 0.3, mode=BaseMode.PASSIVE)
     assert drive.core.docking is None
-    assert drive.reason is StopReason.COMMAND_EXPIRED
+    assert drive.reason is StopReason.DOCKING_TIMEOUT
 
 
 events = st.lists(

@@ -424,7 +424,7 @@ def test_nonsense_and_wrong_tokens_are_turned_away(rig: Rig) -> None:
         GuardClient.connect(rig.guard.address, token="wrong")
     with rig.client() as client:
         assert not client.status().latched
-        for bad in ({"op": "fly"}, {"op": "drive", "linear": "x"}, {"op": "set_pose", "pose": 3, "sent": 0.0}):
+        for bad in ({"op": "fly"}, {"op": "drive", "linear": "x"}, {"op": "stop", "fencing": "one"}):
             with pytest.raises(ProtocolError):
                 client._ask(bad.pop("op"), **bad)
         client.drive(math.nan, math.inf)

@@ -33,14 +33,14 @@ def test_foreign_bytes_and_overlong_frames_are_refused() -> None:
 def test_a_scan_comes_through_unchanged(ranges: list[float]) -> None:
     count = len(ranges)
     codes = np.arange(count, dtype=np.uint8) % 6
-    scan = Scan(np.array(ranges), np.linspace(-2.0, 2.0, count), codes, 1.5, 0.25, 0.001, 7)
+    scan = Scan(np.array(ranges), np.linspace(-2.0, 2.0, count), codes, 1.5, 0.25, 0.001, 7, 0.025)
     ((kind, payload),) = FrameReader().feed(wire.pack_scan(scan))
     got = wire.unpack_scan(payload)
     assert kind is Kind.SCAN
     np.testing.assert_array_equal(got.ranges, scan.ranges)
     np.testing.assert_array_equal(got.angles, scan.angles)
     np.testing.assert_array_equal(got.error_codes, codes)
-    assert (got.time, got.sensor_time, got.time_error, got.sequence) == (1.5, 0.25, 0.001, 7)
+    assert (got.time, got.sensor_time, got.time_error, got.sequence, got.turn_s) == (1.5, 0.25, 0.001, 7, 0.025)
 
 
 def test_a_cut_scan_is_refused() -> None:
@@ -49,7 +49,9 @@ def test_a_cut_scan_is_refused() -> None:
 
 
 def test_states_statuses_and_poses_come_through_unchanged() -> None:
-    state = BaseState(1.0, 2, 3, BaseMode.SAFE, True, ChargingState.TRICKLE, 0.5, 1.0, 15.0, bump_left=True)
+    state = BaseState(
+        1.0, 2, 3, BaseMode.SAFE, True, ChargingState.TRICKLE, 0.5, 1.0, 15.0, bump_left=True, odometry_breaks=2
+    )
     status = MotionStatus(1.0, False, True, False, StopReason.BUMPER, "x", Twist(0.1, 0.2), Twist(0.0, 0.0), 4)
     pose = Pose(1.0, 2.0, 3.0, np.diag([1.0, 2.0, 3.0]), "map", 9.0)
     sent = wire.message(
