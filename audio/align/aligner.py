@@ -10,6 +10,7 @@ from audio.align.alignment import Alignment, Interval, Segment, SegmentKind, Utt
 from audio.align.bands import FRAME_S, HOP_S, Activity, Bands, Floats, find_activity, runs_of, split_bands
 from audio.align.candidates import find_candidates, measure_support, silence_floor
 from audio.align.correlation import Ints
+from audio.align.ordering import in_order
 from audio.align.runs import FrameLags, Run, adopt_neighbours, find_runs, refine
 from audio.align.segmenting import Stretch, found_share, insertions, lay_out, name_segments
 from audio.errors import SignalError
@@ -51,7 +52,7 @@ def align(reference: ArrayLike, degraded: ArrayLike, sample_rate: int) -> Alignm
     indices = np.flatnonzero(activity.active).astype(np.int64)
     frames = refine(bands, heard, indices, _rough_lags(bands, heard, activity, indices, starts), floor)
     frames = adopt_neighbours(bands, heard, indices, frames, floor)
-    believed = [_whole_samples(run, frames, ours, theirs, sample_rate) for run in find_runs(frames)]
+    believed = [_whole_samples(run, frames, ours, theirs, sample_rate) for run in in_order(frames, find_runs(frames))]
     stretches = lay_out(bands, heard, frames, believed, duration)
     segments = name_segments(stretches, frames, activity)
     coverage = found_share(segments, activity)

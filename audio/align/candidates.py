@@ -63,13 +63,20 @@ def measure_support(reference: Bands, degraded: Bands, activity: Activity, lags_
 
 
 def silence_floor(bands: Bands) -> float:
-    """Return the power in the low band under which a recording counts as silent: 60 dB below its loud parts."""
+    """Return the power in the low band under which a recording counts as silent, 60 to 40 dB below its loud parts.
+
+    In between it is a little above the quietest parts that are not digital silence: what the noise of a muted part
+    has in common with the reference is chance.
+    """
     block = max(round(HOP_S * bands.low_rate), 1)
     count = len(bands.low) // block
     if not count:
         return 1e-12
     power = np.mean(np.square(bands.low[: count * block]).reshape(count, block), axis=1)
-    return float(max(1e-6 * np.percentile(power, 98), 1e-14))
+    loud = float(np.percentile(power, 98))
+    sound = power[power > 1e-8 * loud]
+    quiet = float(np.percentile(sound, 5)) if len(sound) else 0.0
+    return max(min(max(2 * quiet, 1e-6 * loud), 1e-4 * loud), 1e-14)
 
 
 def _waveform_peaks(reference: Bands, degraded: Bands) -> list[float]:

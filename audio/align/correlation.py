@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy import fft
 
 from audio.align.bands import Floats, Single
@@ -13,11 +14,32 @@ Ints = npt.NDArray[np.int64]
 
 def take(samples: Single, starts: Ints, count: int) -> Single:
     """Return samples[start : start + count] for each start (F,) as rows (F, count), zeros beyond the ends."""
-    index = starts[:, None] + np.arange(count)
-    inside = (index >= 0) & (index < len(samples))
-    if len(samples) == 0:
-        return np.zeros(index.shape, dtype=np.float32)
-    return np.where(inside, samples[np.clip(index, 0, len(samples) - 1)], np.float32(0))
+    if not len(starts):
+        return np.zeros((0, count), dtype=np.float32)
+    first = int(starts.min())
+    return rows_of(span(samples, first, int(starts.max()) + count), starts - first, count)
+
+
+def span(samples: Single, first: int, end: int) -> Single:
+    """Return samples[first:end], zeros beyond the ends; `first` may be negative."""
+    inside = samples[max(first, 0) : max(end, 0)]
+    if len(inside) == end - first:
+        return inside
+    out = np.zeros(end - first, dtype=np.float32)
+    out[max(-first, 0) :][: len(inside)] = inside
+    return out
+
+
+def rows_of(samples: Single, starts: Ints, count: int) -> Single:
+    """Return samples[start : start + count] for each start (F,) as rows (F, count); all inside the signal."""
+    return np.asarray(sliding_window_view(samples, count)[starts])
+
+
+def sliding_sums(values: Single, window: int) -> Floats:
+    """Return the sums over values[k : k + window] for each k it fits in."""
+    totals = np.zeros(len(values) + 1)
+    np.cumsum(values, dtype=np.float64, out=totals[1:])
+    return np.asarray(totals[window:] - totals[:-window])
 
 
 def correlate_windows(
@@ -28,16 +50,21 @@ def correlate_windows(
     Row f compares reference[starts[f] : + window] with degraded[starts[f] + offsets[f] + k : + window], k in
     0 .. count-1. `floor` is a power (mean square) of the degraded signal below which it counts as silence.
     """
+    if not len(starts):
+        return np.zeros((0, count), dtype=np.float32)
     template = take(reference, starts, window)
-    around = take(degraded, starts + offsets, window + count - 1)
+    begins = starts + offsets
+    first = int(begins.min())
+    begins -= first
+    near = span(degraded, first, first + int(begins.max()) + window + count - 1)
+    around = rows_of(near, begins, window + count - 1)
     size = fft.next_fast_len(window + count - 1, real=True)
     spectrum = fft.rfft(around, size, axis=1)
     spectrum *= np.conj(fft.rfft(template, size, axis=1))
     product = fft.irfft(spectrum, size, axis=1)[:, :count]
-    energy = np.zeros((len(starts), around.shape[1] + 1))
-    np.cumsum(np.square(around), axis=1, dtype=np.float64, out=energy[:, 1:])
-    power = (energy[:, window:] - energy[:, :-window]).astype(np.float32)
-    np.maximum(power, 0, out=power)
+    # Rows overlap: the power in each window is computed once for all of them.
+    loudness = np.maximum(sliding_sums(np.square(near), window), 0).astype(np.float32)
+    power = rows_of(loudness, begins, count)
     own = np.sum(np.square(template), axis=1, keepdims=True)
     return np.asarray(product / np.sqrt((power + np.float32(window * floor)) * own + np.float32(1e-20)))
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import maximum_filter1d
 
 from audio.align.bands import FRAME_S, HOP_S, Bands, Floats, Single
-from audio.align.correlation import Ints, correlate_windows, take
+from audio.align.correlation import Ints, correlate_windows, rows_of, sliding_sums, span, take
 
 REACH_S = 1.1  # how far the delay may be from the middle of the search
 # What a change of lag costs, in units of a frame's evidence: a drifting clock, a jitter buffer, a break.
@@ -44,9 +43,10 @@ def track(
         for row, reward in enumerate(evidence, start):
             if row:
                 ease = _ease(frames[row] - frames[row - 1])
-                best = np.maximum(total, maximum_filter1d(total, 2 * reach + 1) - STEP_COST * ease)
-                creep = maximum_filter1d(total, 3) - CREEP_COST * ease
-                np.maximum(best, creep, out=best)
+                best = np.maximum(total, _highest_within(total, reach) - np.float32(STEP_COST * ease))
+                creep = np.maximum(total[1:], total[:-1]) - np.float32(CREEP_COST * ease)
+                np.maximum(best[1:], creep, out=best[1:])
+                np.maximum(best[:-1], creep, out=best[:-1])
                 np.maximum(best, total.max() - JUMP_COST * ease, out=best)
                 total = best + reward
             else:
@@ -54,6 +54,17 @@ def track(
             scores[row] = total
     scores[-1] += _anchor(anchors[1], first, count, rate)
     return (_trace_back(scores, frames, reach) + first) / rate
+
+
+def _highest_within(values: Single, reach: int) -> Single:
+    """Return the highest value (N,) within `reach` places of each, from maxima over 2, 4, 8, ... places."""
+    width, size = 2 * reach + 1, 1
+    highest = np.full(len(values) + 2 * reach, -np.inf, dtype=np.float32)
+    highest[reach : reach + len(values)] = values
+    while 2 * size <= width:
+        highest = np.maximum(highest[:-size], highest[size:])
+        size *= 2
+    return np.maximum(highest[: len(values)], highest[width - size : width - size + len(values)])
 
 
 def _ease(steps: int) -> float:
@@ -114,15 +125,18 @@ def _envelope_evidence(reference: Bands, degraded: Bands, frames: Ints, lags: tu
     start = round(first / rate * own_rate)
     needed = int(np.ceil(count / rate * own_rate)) + 2
     template = take(reference.envelope, starts, window)
-    around = take(degraded.envelope, starts + start, window + needed - 1)
+    begins = starts + start
+    first_begin = int(begins.min())
+    begins -= first_begin
+    near = span(degraded.envelope, first_begin, first_begin + int(begins.max()) + window + needed - 1)
+    around = rows_of(near, begins, window + needed - 1)
     # The correlation of envelopes is that of their changes: each window's own mean is taken away.
     template = template - template.mean(axis=1, keepdims=True)
     product = _sliding_products(template, around, needed)
-    totals = np.cumsum(np.pad(around, ((0, 0), (1, 0))), axis=1, dtype=np.float64)
-    squares = np.cumsum(np.pad(np.square(around), ((0, 0), (1, 0))), axis=1, dtype=np.float64)
-    mean = (totals[:, window:] - totals[:, :-window]) / window
-    variance = (squares[:, window:] - squares[:, :-window]) / window - mean**2
-    spread = np.sqrt(np.maximum(variance, 1e-6 * mean.max() ** 2 + 1e-12) * window)
+    mean = sliding_sums(near, window) / window
+    variance = sliding_sums(np.square(near), window) / window - mean**2
+    spread = np.sqrt(np.maximum(variance, 1e-6 * mean.max() ** 2 + 1e-12) * window).astype(np.float32)
+    spread = rows_of(spread, begins, needed)
     own = np.sqrt(np.sum(np.square(template), axis=1, keepdims=True)) + 1e-9
     rho = np.maximum(product / (spread * own), 0).astype(np.float32)
     squared = np.square(rho)
