@@ -103,8 +103,9 @@ def _rough_lags(reference: Bands, degraded: Bands, activity: Activity, indices: 
             stop = min(start + BLOCK_FRAMES, end)
             known = float(lags[stop]) if stop == end and end < len(lags) else None
             part = slice(start, stop)
-            choices = starts if last is None else [*starts, last]
-            middle = _middle(reference, degraded, _only(activity, indices[part]), choices, last)
+            near = known if last is None else last  # or speech that comes again later would be found there
+            choices = starts if near is None else [*starts, near]
+            middle = _middle(reference, degraded, _only(activity, indices[part]), choices, near)
             anchors = (last, known)
             lags[part] = tracking.track(
                 reference, degraded, indices[part], levels[part], middle_s=middle, floor=floor, anchors=anchors

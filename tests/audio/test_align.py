@@ -207,6 +207,17 @@ def test_repeated_material_is_not_aliased() -> None:
     assert found.coverage == 1
 
 
+def test_moving_start_is_not_looked_for_where_its_speech_comes_again() -> None:
+    sentence, other = babble(7, 11.0), babble(8, 6.0)
+    reference = np.concatenate([sentence, sentence[: 5 * RATE], other])
+    delay, cut = np.zeros(3200), RATE * 3
+    degraded = np.concatenate([delay, reference[:cut], reference[cut + 160 :]])
+    found = align(reference, degraded, RATE)
+    lags = found.lag(np.arange(0.2, 2.8, 0.1))
+    assert found.coverage > 0.98
+    assert lags == pytest.approx(np.full(len(lags), 0.2), abs=1e-3)
+
+
 def test_segments_cover_the_reference_without_gaps(speech: np.ndarray) -> None:
     degraded = np.concatenate([speech[:40000], np.zeros(3000), speech[40000:90000], speech[92000:]])
     segments = align(speech, degraded, RATE).segments
