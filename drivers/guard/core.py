@@ -149,10 +149,13 @@ class GuardCore:
             self._deadline = None
 
     def command(self, twist: Twist, fencing: int, issued: float, now: float, connection: int) -> None:
-        """A velocity command, issued at `issued`. A refused one changes nothing for the holder."""
+        """A velocity command, issued at `issued`. A refused one changes nothing for the holder.
+
+        Nor does one that moves and is older than the one there is, be it from another of the holder's connections.
+        """
         if self.check_fencing(fencing, now) is not None or not (math.isfinite(twist.linear + twist.angular)):
             return
-        if self._command is not None and self._command.connection == connection and issued < self._command.issued:
+        if twist != REST and self._command is not None and issued < self._command.issued:
             return
         if twist == REST:
             self._acknowledge()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from drivers.clock import SystemClock
+from drivers.clock import Clock, clock_for_scale
 from drivers.create2 import NOMINAL_GEOMETRY
 from drivers.guard import GuardClient, GuardProcess, GuardSettings, LidarRules
 from drivers.rooms import Room
@@ -21,15 +23,48 @@ from drivers.sim.world import World
 from drivers.types import Pose
 
 
+class Lateness:
+    """How late this process gets to run: a thread that asks for 1 ms of sleep and notes what it got.
+
+    The board's log, from which the tests take their times, is written by a thread of this process too. So this is the
+    error of the measurement on a busy machine; it is next to nothing on an idle one.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._late: list[tuple[float, float, float]] = []  # from, to, seconds more than asked for
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def between(self, since: float, until: float) -> float:
+        """Seconds of the clock by which the thread was late in that time, altogether; naps of up to 1 ms are none."""
+        return sum(late for begun, ended, late in list(self._late) if ended > since and begun < until)
+
+    def close(self) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        nap = 0.001 / self._clock.to_wall(1.0)
+        while not self._ended.is_set():
+            begun = self._clock.now()
+            time.sleep(0.001)
+            ended = self._clock.now()
+            if ended - begun > 2 * nap:
+                self._late.append((begun, ended, ended - begun - nap))
+
+
 class Rig:
     """The standard room with a robot in it, behind real wires, and its guard as a real process."""
 
-    def __init__(self, folder: Path, **changes: object) -> None:
-        self.clock = SystemClock()
+    def __init__(self, folder: Path, time_scale: float = 1.0, **changes: object) -> None:
+        self.clock = clock_for_scale(time_scale)
+        self.lateness = Lateness(self.clock)
         self.room = Room.library("standard")
         self.world = World(self.room, self.clock, "A")
         self.board = OpenInterfaceBoard(self.world, self.clock)
-        self.line = BoardServer.on_pty(self.board, self.clock)
+        self.line = BoardServer.on_pty(self.board, self.clock, folder / "board")
         self.lidar = ScipServer(self.world.scan, self.clock)
         self.settings = replace(
             GuardSettings(
@@ -37,7 +72,9 @@ class Rig:
                 lidar_url=self.lidar.url,
                 token="secret",
                 state_dir=str(folder / "guard"),
-                lidar=LidarRules(mount_x_m=0.1, max_age_s=0.5),
+                lidar=LidarRules(mount_x_m=0.1),
+                simulated=True,
+                time_scale=time_scale,
                 geometry=NOMINAL_GEOMETRY,
                 geofence=tuple((float(x), float(y)) for x, y in self.room.geofence),
                 dock_zones=tuple(tuple((float(x), float(y)) for x, y in dock.zone) for dock in self.room.docks),
@@ -90,11 +127,11 @@ class Rig:
         self.until(stopped, "stop bytes")
         return found[0]
 
-    def until(self, condition: Callable[[], bool], what: str, timeout: float = 20.0) -> None:
-        """Wait for something to come true; the generous time-out is for liveness only."""
-        end = self.clock.now() + timeout
+    def until(self, condition: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
+        """Wait for something to come true; the generous time-out, of the wall, is for liveness only."""
+        end = time.monotonic() + timeout
         while not condition():
-            assert self.clock.now() < end, f"{what} did not come within {timeout} s"
+            assert time.monotonic() < end, f"{what} did not come within {timeout} s"
             self.clock.sleep(0.01)
 
     def drive_until(
@@ -115,6 +152,7 @@ class Rig:
         self.guard.close()
         self.line.close()
         self.lidar.close()
+        self.lateness.close()
 
 
 def _drive_commands(board: OpenInterfaceBoard) -> Iterator[tuple[float, tuple[int, int]]]:
@@ -133,8 +171,9 @@ def _drive_commands(board: OpenInterfaceBoard) -> Iterator[tuple[float, tuple[in
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    made = Rig(tmp_path)
+def rig(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Rig]:
+    """In real time, or at the time scale that a test gives as this fixture's parameter."""
+    made = Rig(tmp_path, getattr(request, "param", 1.0))
     try:
         yield made
     finally:

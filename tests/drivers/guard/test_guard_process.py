@@ -30,11 +30,10 @@ from drivers.types import BaseMode, Pose, StopReason
 if TYPE_CHECKING:
     Rig = Any
 
-TTL_S = 0.25
-# Stop bytes must follow the last valid command this soon. The board's own log is the witness, so a late test does no
-# harm; the guard itself being starved by other work would, hence the slack on top of the specified 0.3 s.
+# Stop bytes must follow the last valid command this soon, and the call of an emergency stop so soon. Times are those of
+# the board's own log; what is added is only how late the thread that writes it can have been (`rig.lateness`).
 STOPPED_WITHIN_S = 0.3
-SLACK_S = 0.15
+EMERGENCY_WITHIN_S = 0.05
 OPEN_SPACE = (3.0, 2.4, 0.0)
 
 DRIVER = """
@@ -75,7 +74,7 @@ def driving_process(rig: Rig, address: str | None = None, fencing: int = 50) -> 
 def assert_stopped_in_time(rig: Rig, since: float) -> None:
     """`since`: when the last valid command can have been sent at the latest."""
     stopped = rig.first_stop(since)
-    assert stopped - since <= STOPPED_WITHIN_S + SLACK_S
+    assert stopped - since <= STOPPED_WITHIN_S + rig.lateness.between(since, stopped)
     rig.until(lambda: rig.world.truth().linear == 0, "rest")
     assert rig.last_motion() <= stopped
 
@@ -176,7 +175,7 @@ def test_a_stalled_tunnel_is_followed_by_stop_bytes_and_its_backlog_moves_nothin
             assert_stopped_in_time(rig, cut)
             rig.clock.sleep(0.5)
             before = rig.last_motion()
-            assert before < cut + STOPPED_WITHIN_S + SLACK_S
+            assert before <= cut + STOPPED_WITHIN_S + rig.lateness.between(cut, before)
     finally:
         tunnel.close()
 
@@ -216,7 +215,7 @@ def test_the_lease_ends_at_its_deadline_whatever_the_client_does(rig: Rig) -> No
     client.renew(deadline)
     client._deadline = math.inf  # a client that forgets its own deadline
     keep_driving(rig, client, StopReason.LEASE_ENDED)
-    assert rig.last_motion() <= deadline + 0.1
+    assert rig.last_motion() <= deadline + rig.lateness.between(deadline, rig.last_motion())
     client.close()
 
 
@@ -237,7 +236,8 @@ def test_an_emergency_stop_needs_no_lease_latches_and_survives_a_restart(rig: Ri
     with rig.guard.client() as anybody:
         called = rig.clock.now()
         anybody.emergency_stop("somebody shouted")
-        assert rig.first_stop(called) - called <= SLACK_S
+        stopped = rig.first_stop(called)
+        assert stopped - called <= EMERGENCY_WITHIN_S + rig.lateness.between(called, stopped)
         assert anybody.status().latched
     keep_driving(rig, client, StopReason.EMERGENCY_STOP)
     client.close()
@@ -362,7 +362,7 @@ def _accepts(call: Callable[[], None]) -> bool:
 def test_docking_ends_on_the_contacts(rig: Rig) -> None:
     client = docking(rig)
     assert client.status().docking
-    rig.until(lambda: not client.status().docking, "the end of docking", timeout=60)
+    rig.until(lambda: not client.status().docking, "the end of docking")
     assert client.state().on_dock
     assert client.status().detail == "docked"
     client.close()
