@@ -146,7 +146,7 @@ class Bench:
 def guarded(bench: Bench, guard: GuardProcess, fencing: int, cause: str) -> tuple[float, float]:
     """Lose control once; (seconds to stop bytes, metres to rest)."""
     bench.world.put_robot(*START)
-    with guard.client() as observer:
+    with guard.client(fencing, bench.clock.now() + 60) as observer:
         observer.scan(timeout=10)
         observer.set_pose(Pose(*START, np.eye(3) * 1e-6, time=bench.clock.now()))
         observer.status()

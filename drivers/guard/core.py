@@ -61,6 +61,7 @@ class GuardCore:
         self.reckoning = Reckoning(settings.geometry, settings.pose)
         self.board: BaseState | None = None
         self.docking: DockingRun | None = None
+        self.lidar_trouble = ""  # why no scans come, in words
         self.applied = REST
         self.stops = 0
         self._deadline: float | None = None
@@ -265,6 +266,8 @@ class GuardCore:
     def status(self, now: float, fencing: int | None = None) -> MotionStatus:
         """What is being done and why, as the client with that fencing number should see it."""
         verdict = self._verdict
+        if verdict.reason is StopReason.LIDAR_STALE and self.lidar_trouble:
+            verdict = replace(verdict, detail=f"{verdict.detail}: {self.lidar_trouble}")
         if fencing is not None and self.memory.latched is None:
             verdict = self.check_fencing(fencing, now) or verdict
         refused = verdict.applied == REST and verdict.reason not in (None, StopReason.COMMANDED)

@@ -129,7 +129,10 @@ def _second_descriptor(url: str) -> int | None:
 
 
 class LidarFeed:
-    """Reads the LiDAR in a thread, reconnects after a loss, and hands whole scans over without ever waiting."""
+    """Reads the LiDAR in a thread, reconnects after a loss, and hands whole scans over without ever waiting.
+
+    `trouble`: what keeps scans from coming, in words; empty while they come.
+    """
 
     def __init__(self, url: str, clock: Clock, wake: Callable[[], None]) -> None:
         self._url = url
@@ -139,7 +142,6 @@ class LidarFeed:
         self._stream: ScanStream | None = None
         self._closing = threading.Event()
         self.trouble = "the LiDAR has not been reached yet"
-        self.connected = False
         self._thread = threading.Thread(target=self._run, name="lidar", daemon=True)
         self._thread.start()
 
@@ -166,7 +168,7 @@ class LidarFeed:
                 with HokuyoLidar.open(self._url, self._clock) as lidar:
                     self._stream = lidar.stream()
                     for scan in self._stream:
-                        self.connected = True
+                        self.trouble = ""
                         attempt = 0
                         self._scans.append(scan)
                         self._wake()
@@ -175,7 +177,6 @@ class LidarFeed:
             except DeviceError as exc:
                 self.trouble = str(exc)
             finally:
-                self.connected = False
                 self._wake()
             self._closing.wait(_BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)])
             attempt += 1

@@ -94,6 +94,7 @@ class GuardServer:
             urgent = [each for each in received if each[1] is Kind.EMERGENCY_STOP and each[0].known]
             asked = [self._requests.handle(*each) for each in urgent]
             self._call_back()
+            self._core.lidar_trouble = lidar.trouble
             for scan in lidar.take():
                 if self._core.take_scan(scan):
                     self._relay(scan)

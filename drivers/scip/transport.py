@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import serial
 
 from drivers.errors import DeviceSilentError, DeviceUnreachableError
+from drivers.serial_line import holder_of
 
 DEFAULT_PORT = 10940
 _READ_BYTES = 65_536
@@ -101,6 +102,11 @@ class SerialTransport:
 
     def __init__(self, path: str, baud_rate: int) -> None:
         self._where = path
+        # Many programs open a port without locking it, so that a lock of ours would not find them.
+        if holder := holder_of(path):
+            raise DeviceUnreachableError(
+                f"the LiDAR's serial port {path} is held by {holder}: stop that program, then try again"
+            )
         try:
             self._port = serial.Serial(path, baud_rate, timeout=0, write_timeout=1.0, exclusive=True)
         except (serial.SerialException, OSError, ValueError) as exc:

@@ -124,6 +124,37 @@ def test_a_command_that_arrives_late_lives_from_when_it_was_sent() -> None:
     assert drive.run(None, 0.02) == REST
 
 
+def test_an_older_command_from_another_connection_of_the_holder_does_not_displace_a_newer_one() -> None:
+    drive = Drive()
+    drive.run(Twist(0.3, 0.0), 1.0)
+    drive.core.command(Twist(-0.3, 0.0), 7, issued=drive.now - 0.2, now=drive.now, connection=2)
+    assert drive.run(None, 0.02) == Twist(0.3, 0.0)
+    drive.core.command(REST, 7, issued=drive.now - 0.2, now=drive.now, connection=2)  # but rest is never too late
+    assert drive.run(None, 0.02) == REST
+
+
+def test_the_next_tick_is_due_when_the_command_or_the_lease_runs_out() -> None:
+    core = GuardCore(PLAIN, Memory())
+    assert core.next_change(10.0, 0.02) == pytest.approx(10.02)
+    core.grant(7, 10.03)
+    core.command(Twist(0.3, 0.0), 7, 9.765, 10.0, 1)
+    assert core.next_change(10.0, 0.02) == pytest.approx(10.015)
+    assert core.next_change(10.016, 0.02) == pytest.approx(10.03)
+    assert core.next_change(10.04, 0.02) == pytest.approx(10.06)
+
+
+def test_a_scan_is_as_old_as_its_oldest_beam_may_be() -> None:
+    core = GuardCore(PLAIN, Memory())
+    core.grant(7, FAR)
+    core.take_board(board(10.0))
+    # A turn takes 25 ms, so the first beam, 135 degrees before the one ahead, was fired 9.4 ms before it.
+    core.take_scan(replace(scan_of(open_space(), 10.0), turn_s=0.025, time_error=0.005))
+    for now, allowed in ((10.08, True), (10.085, True), (10.0857, False)):
+        core.command(Twist(0.3, 0.0), 7, now, now, 1)
+        core.tick(now)
+        assert core.status(now).allowed is allowed
+
+
 def test_the_lease_ends_by_itself() -> None:
     drive = Drive()
     drive.core.grant(7, drive.now + 0.5)

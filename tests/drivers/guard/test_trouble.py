@@ -251,6 +251,14 @@ def accepts(call: Callable[[], None]) -> bool:
     return True
 
 
+def test_a_lidar_that_is_gone_is_named_with_what_is_wrong_with_it(rig: Rig) -> None:
+    client = moving(rig)
+    rig.lidar.close()
+    with kept_driving(rig, client):
+        rig.until(lambda: "LiDAR at 127.0.0.1" in client.status().detail, "an explanation")
+    assert client.status().reason in (StopReason.LIDAR_STALE, StopReason.COMMAND_EXPIRED)
+
+
 def test_who_does_not_hold_the_base_cannot_tell_where_it_is(rig: Rig) -> None:
     client = moving(rig)
     with rig.guard.client() as observer, pytest.raises(MotionRefusedError, match="does not hold the base"):

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 import tty
@@ -292,3 +294,16 @@ def test_a_serial_port_that_somebody_else_has(serial_line: str, clock: ScaledClo
         pytest.raises(DeviceUnreachableError, match="no other program has it"),
     ):
         HokuyoLidar.open(f"serial://{serial_line}", clock)
+
+
+def test_a_serial_port_that_another_program_has_is_refused_with_its_name(serial_line: str, clock: ScaledClock) -> None:
+    code = "import os, sys; os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY); print('open', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, serial_line], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"open\n"
+        with pytest.raises(DeviceUnreachableError, match=rf"held by .*pid {other.pid}"):
+            HokuyoLidar.open(f"serial://{serial_line}", clock)
+        other.stdin.close()
