@@ -97,6 +97,7 @@ def run_daemon(lab: Lab, data: Path, database: str | None = None) -> Iterator[Da
         leases.listen(_relay(fleet, sequencer))
         for grant in store.write(running.recover):
             fleet.granted(grant, time.monotonic() + grant.duration_s - DEADLINE_MARGIN_S)
+        sequencer.adopt_leftovers()
         fleet.on_change = leases.schedule
         stack.callback(leases.stop)
         stack.callback(fleet.close)

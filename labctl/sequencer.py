@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mimetypes
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
@@ -53,6 +55,30 @@ class Sequencer:
         run = _Run(self, run_id, grant, Job.model_validate(document))
         self.active[run_id] = run
         run.start()
+
+    def adopt_leftovers(self) -> None:
+        """Keep, as artifacts of their runs, the files that steps were writing when an earlier daemon was killed."""
+        for folder in self.scratch.iterdir():
+            try:
+                self._adopt(folder)
+                shutil.rmtree(folder)
+            except OSError as exc:
+                log.warning("files of a killed daemon were left where they are", folder=str(folder), error=str(exc))
+
+    def _adopt(self, folder: Path) -> None:
+        run = folder.name.partition("-")[0]
+        with self.store.read() as connection:
+            known = running.artifact_names(connection, run)
+        if known is None:
+            return
+        for file in sorted(folder.iterdir()):
+            if file.is_file() and file.stat().st_size and file.name not in known:
+                self.keep(run, file, file.name, mimetypes.guess_type(file.name)[0] or "application/octet-stream")
+
+    def keep(self, run: str, file: Path, name: str, media_type: str) -> None:
+        """Store a file as an artifact of a run."""
+        row = {"name": name, "media_type": media_type, **asdict(self.artifacts.put(run, file))}
+        self.store.write(lambda transaction: running.add_artifact(transaction, run, row))
 
     def cancel(self, run: str, reason: str) -> None:
         """Ask a run to end early; it tears down and ends as cancelled."""
@@ -166,7 +192,7 @@ class _Run:
         self._emit("step.started", {"step": step.title, "role": role})
         limit.start()
         try:
-            with tempfile.TemporaryDirectory(dir=self.sequencer.scratch) as folder:
+            with tempfile.TemporaryDirectory(dir=self.sequencer.scratch, prefix=f"{self.id}-") as folder:
                 outcome = self._act(role, step, own, Path(folder))
         except (LabFailureError, LabError, DeviceError, LookupError) as exc:
             outcome = Outcome(Verdict.ERRORED, str(exc))
@@ -197,7 +223,7 @@ class _Run:
             cancellation=cancellation,
             emit=lambda kind, data: self._emit(f"step.{kind}", {"step": step.title, "role": role, **data}),
             measure=lambda values: self._measure(step.title, values),
-            keep=self._keep,
+            keep=lambda file, name, media_type: sequencer.keep(self.id, file, name, media_type),
             find=self._find,
         )
         outcome: Outcome = action.run(context, action.parameters.model_validate(step.parameters))
@@ -210,11 +236,6 @@ class _Run:
     def _measure(self, step: str, values: Sequence[Measurement]) -> None:
         rows = [asdict(each) for each in values]
         self.sequencer.store.write(lambda transaction: running.add_measurements(transaction, self.id, step, rows))
-
-    def _keep(self, file: Path, name: str, media_type: str) -> None:
-        stored = self.sequencer.artifacts.put(self.id, file)
-        row = {"name": name, "media_type": media_type, **asdict(stored)}
-        self.sequencer.store.write(lambda transaction: running.add_artifact(transaction, self.id, row))
 
     def _find(self, name: str) -> Path:
         sequencer = self.sequencer

@@ -149,5 +149,12 @@ def artifact_named(connection: sa.Connection, run: str, name: str) -> str | None
     return location
 
 
+def artifact_names(connection: sa.Connection, run: str) -> set[str] | None:
+    """Names of the files that a run left; None when there is no such run."""
+    if connection.execute(sa.select(runs.c.id).where(runs.c.id == run)).scalar() is None:
+        return None
+    return set(connection.execute(sa.select(artifacts.c.name).where(artifacts.c.run_id == run)).scalars())
+
+
 def _job_of(transaction: Transaction, run: str) -> str:
     return str(transaction.execute(sa.select(runs.c.job_id).where(runs.c.id == run)).scalar_one())

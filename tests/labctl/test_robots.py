@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -130,6 +132,8 @@ def test_a_killed_daemon_stops_the_robot_and_leaves_one_verdict(robot: BenchRobo
         assert lab.robot("robot-1").status()["health"] == "ready"
         ends = [event for event in lab.follow(job) if event["kind"] == "run.finished"]
         assert [event["sequence"] > told for event in ends] == [True]
+        kept = {each["name"]: each["size"] for each in lab.run_result(finished["runs"][0])["artifacts"]}
+        assert kept["recording.mcap"] > 10_000
         with lab.lease(["robot-1"], duration_s=10) as lease:
             assert lease.devices == ["corridor", "robot-1"]
     with sqlite3.connect(folder / "data" / "lab.db") as database:
@@ -150,3 +154,64 @@ def test_a_cancelled_course_stops_the_robot_and_keeps_its_recording(robot: Bench
         assert finished["verdict"] == "cancelled"
         names = {each["name"] for each in lab.run_result(finished["runs"][0])["artifacts"]}
         assert names == {"recording.mcap", "report.html", "lidar.tum", "odometry.tum", "result.json"}
+
+
+def test_a_stalled_daemon_stops_the_robot(robot: BenchRobot, folder: Path) -> None:
+    with daemon(folder) as (lab, child):
+        job = under_way(lab)
+        child.process.send_signal(signal.SIGSTOP)
+        at_rest(robot)
+        child.process.send_signal(signal.SIGCONT)
+        lab.cancel(job, "enough")
+        for _ in lab.follow(job):
+            pass
+        assert lab.job(job)["state"] == "finished"
+    robot.put_robot(0.35, 2.4, 0.0)
+
+
+def test_a_driving_process_that_dies_stops_the_robot_and_keeps_the_recording(robot: BenchRobot, folder: Path) -> None:
+    with daemon(folder) as (lab, child):
+        job = under_way(lab)
+        os.kill(driving_process(child), signal.SIGKILL)
+        at_rest(robot)
+        finished = ended(lab, job)
+        assert finished["verdict"] == "errored"
+        assert "died (signal 9); the guard has stopped the robot" in finished["reason"]
+        (kept,) = lab.run_result(finished["runs"][0])["artifacts"]
+        assert (kept["name"], kept["size"] > 10_000) == ("recording.mcap", True)
+    robot.put_robot(0.35, 2.4, 0.0)
+
+
+@pytest.mark.parametrize(
+    "fault", ["silent", "babble", *(pytest.param(each, marks=pytest.mark.soak) for each in ("frozen", "replay"))]
+)
+def test_a_lidar_that_fails_makes_the_course_errored(robot: BenchRobot, folder: Path, fault: str) -> None:
+    with daemon(folder) as (lab, _child):
+        job = under_way(lab)
+        robot.set_lidar_faults(**{fault: True})
+        try:
+            at_rest(robot)
+            finished = ended(lab, job)
+        finally:
+            robot.clear_lidar_faults()
+        assert finished["verdict"] == "errored"
+        assert "lidar" in finished["reason"].lower()
+        names = {each["name"] for each in lab.run_result(finished["runs"][0])["artifacts"]}
+        assert names >= {"recording.mcap", "report.html"}
+    robot.put_robot(0.35, 2.4, 0.0)
+
+
+def ended(lab: Lab, job: str) -> dict[str, Any]:
+    """The job, once it is finished."""
+    for _ in lab.follow(job):
+        pass
+    return dict(lab.job(job))
+
+
+def driving_process(child: DaemonChild) -> int:
+    """The child of the daemon that drives: of those it spawned the one that is not polite, as workers are."""
+    children = Path(f"/proc/{child.process.pid}/task").glob("*/children")
+    found = [int(each) for file in children for each in file.read_text().split()]
+    spawned = [pid for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    (driving,) = (pid for pid in spawned if os.getpriority(os.PRIO_PROCESS, pid) < 10)
+    return driving
