@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -120,11 +121,9 @@ class Bench:
     def wheels(self, since: float, stop: bool) -> list[float]:
         """When drive-direct commands that stop (or that move) the wheels reached the board, later than `since`."""
         zero = bytes([145, 0, 0, 0, 0])
-        return [
-            write.time
-            for write in list(self.board.received)
-            if write.time > since and 145 in write.data[:2] and (zero in write.data) == stop
-        ]
+        late = itertools.takewhile(lambda write: write.time > since, reversed(list(self.board.received)))
+        found = [write.time for write in late if 145 in write.data[:2] and (zero in write.data) == stop]
+        return found[::-1]
 
     def wait(self, condition: Callable[[], bool], seconds: float = 15.0) -> None:
         end = time.monotonic() + seconds
@@ -132,6 +131,11 @@ class Bench:
             if time.monotonic() > end:
                 raise SystemExit("the bench did not get where it should within 15 s; is the machine overloaded?")
             time.sleep(0.002)
+
+    def first_stop(self, since: float) -> float:
+        """When the first stop bytes later than `since` reached the board; waits for them."""
+        self.wait(lambda: bool(self.wheels(since, stop=True)))
+        return self.wheels(since, stop=True)[0]
 
     def rolling(self) -> None:
         """Wait until the base has driven at full speed for a moment."""
@@ -164,9 +168,8 @@ def guarded(bench: Bench, guard: GuardProcess, fencing: int, cause: str) -> tupl
                 os.kill(guard.pid, signal.SIGKILL)
             else:
                 driver.send_signal(signal.SIGSTOP if cause == "client SIGSTOP" else signal.SIGKILL)
-            bench.wait(lambda: bool(bench.wheels(lost, stop=True)))
+            stopped = bench.first_stop(lost)
             bench.wait(lambda: bench.world.truth().linear == 0)
-            stopped = bench.wheels(lost, stop=True)[0]
             after = bench.world.truth()
             if cause == "emergency stop":
                 observer.reset_emergency_stop("benchmark", "next round")
@@ -213,14 +216,19 @@ def busy_clients(guard: GuardProcess, count: int) -> Callable[[], None]:
 
 
 def latencies(bench: Bench, guard: GuardProcess, rounds: int) -> list[float]:
-    """Seconds from calling an emergency stop on an open connection to stop bytes at the board."""
+    """Seconds from calling an emergency stop on an open connection to stop bytes at the board, which turns the base."""
     found = []
-    with guard.client() as caller:
+    bench.world.put_robot(*START)
+    with guard.client(1, bench.clock.now() + 3600) as driver, guard.client() as caller:
+        driver.scan(timeout=10)
         for index in range(rounds):
-            time.sleep(0.013 + 0.007 * (index % 3))
+            begun = bench.clock.now()
+            while not bench.wheels(begun, stop=False):
+                driver.drive(0.0, 0.6)
+                time.sleep(0.013 + 0.007 * (index % 3))
             called = bench.clock.now()
             caller.emergency_stop("benchmark")
-            found.append(bench.wheels(called, stop=True)[0] - called)
+            found.append(bench.first_stop(called) - called)
             caller.reset_emergency_stop("benchmark", "next round")
     return found
 
