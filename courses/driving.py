@@ -17,7 +17,7 @@ from courses.model import Direction, DockingPlan, Leg, Manner
 from courses.paths import Path, plan
 from courses.profile import Profile
 from courses.tracking import PoseTracker
-from courses.watch import GuardWatch, Hindrance
+from courses.watch import STALL_LIMIT_S, GuardWatch, Hindrance
 from drivers.clock import Clock
 from drivers.errors import DeviceSilentError
 from drivers.protocols import GuardedBase
@@ -165,10 +165,22 @@ class Driver:
 
     def observe(self) -> BaseState:
         """Read the board once and keep track of the pose."""
-        state = self.base.state()
+        state = self._read_board()
         self._tracker.update(state)
         self._listen.state(state, self.base.status().applied)
         return state
+
+    def _read_board(self) -> BaseState:
+        """The board's state; a silence is waited out for as long as any stall. Raises DeviceSilentError after that."""
+        begun = self.clock.now()
+        while True:
+            try:
+                return self.base.state()
+            except DeviceSilentError:
+                if self.clock.now() - begun > STALL_LIMIT_S:
+                    raise
+                self.cancel.check()
+                self.clock.sleep(self.limits.period_s)
 
     def pause(self, seconds: float) -> BaseState:
         """Let time pass without asking for motion, keeping track of the wheels."""

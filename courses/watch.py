@@ -28,7 +28,7 @@ _BRIEF = frozenset(
         StopReason.BOARD_SILENT,
     }
 )
-STALL_LIMIT_S = 2.0
+STALL_LIMIT_S = 5.0  # the base stands meanwhile; a busy host needs seconds, and nobody waits longer
 
 
 class GuardWatch:
