@@ -29,6 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bench until told to end. Returns 0, or 2 when it cannot start."""
     options = _parser().parse_args(arguments)
     # Blocked before any thread starts, so that they wait for this one's loop instead of interrupting whatever it does.
+    asked_to_end: list[int] = []
+    # A thread of a numeric library that began before the block may get the signal instead; then the handler is run.
+    for number in _ENDING:
+        signal.signal(number, lambda received, _frame: asked_to_end.append(received))
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     # A LiDAR's thread must not hold up a motor board's for 5 ms: what is measured is the guard, not the bench.
     sys.setswitchinterval(0.0005)
@@ -53,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _announce(ready, options.state_file)
             if options.state_file:
                 stack.callback(Path(options.state_file).unlink, missing_ok=True)
-            while signal.sigtimedwait(_ENDING, _WATCH_PARENT_S) is None:
+            while not asked_to_end and signal.sigtimedwait(_ENDING, _WATCH_PARENT_S) is None:
                 if options.parent is not None and os.getppid() != options.parent:
                     break
     except (DocumentError, ValueError, OSError) as exc:
