@@ -112,8 +112,10 @@ class Recorder:
     def close(self) -> None:
         """Write the end of the file. May be repeated."""
         if not self._file.closed:
-            self._writer.finish()  # type: ignore[no-untyped-call]  # mcap left this one out
-            self._file.close()
+            try:
+                self._writer.finish()  # type: ignore[no-untyped-call]  # mcap left this one out
+            finally:
+                self._file.close()
 
     def __enter__(self) -> Self:
         return self

@@ -8,11 +8,12 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from drivers.errors import DeviceError
 from labctl.config import Lab
@@ -28,6 +29,7 @@ log = structlog.get_logger(__name__)
 # A run's lease is short and renewed, so that a daemon that dies loses it soon.
 RUN_LEASE_S = 30.0
 _RENEW_EVERY_S = 10.0
+_WRITE_AGAIN_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Sequencer:
     scratch: Path
     uploaded: Callable[[str], Path]  # an uploaded file by its id; raises NotFoundError
     active: dict[str, _Run]
+    closing: threading.Event = field(default_factory=threading.Event)
 
     def start(self, grant: Grant) -> None:
         """Begin the run of a job whose devices were just granted."""
@@ -93,6 +96,7 @@ class Sequencer:
 
     def close(self) -> None:
         """Cancel all runs and wait for their ends."""
+        self.closing.set()
         for run in tuple(self.active.values()):
             run.cancellation.ask("the daemon is shutting down")
         for run in tuple(self.active.values()):
@@ -141,14 +145,24 @@ class _Run:
     def _finish(self, outcome: Outcome) -> None:
         sequencer = self.sequencer
         try:
-            sequencer.store.write(
-                lambda transaction: running.finish_run(transaction, self.id, outcome.verdict, outcome.reason)
-            )
+            while not self._written(outcome) and not sequencer.closing.wait(_WRITE_AGAIN_S):
+                pass
             sequencer.leases.release(self.grant.lease, "its run ended")
-        except LabError as exc:  # the lease had run out
+        except (LabError, SQLAlchemyError) as exc:  # the lease had run out, or cannot be ended: it runs out
             log.info("lease of a run was over", run=self.id, error=str(exc))
         finally:
             sequencer.active.pop(self.id, None)
+
+    def _written(self, outcome: Outcome) -> bool:
+        """Write the verdict; False when the database takes nothing (a full disk), which somebody will mend."""
+        try:
+            self.sequencer.store.write(
+                lambda transaction: running.finish_run(transaction, self.id, outcome.verdict, outcome.reason)
+            )
+        except SQLAlchemyError as exc:
+            log.error("the verdict of a run cannot be written; it is tried again", run=self.id, error=str(exc))
+            return False
+        return True
 
     def _lanes(self) -> Outcome:
         outcomes: list[Outcome] = []
@@ -249,6 +263,6 @@ class _Run:
         while not self._done.wait(_RENEW_EVERY_S):
             try:
                 self.sequencer.leases.renew(self.grant.lease, RUN_LEASE_S)
-            except LabError as exc:
+            except (LabError, SQLAlchemyError) as exc:
                 self.cancellation.ask(f"its lease could not be renewed: {exc}", Verdict.ERRORED)
                 return

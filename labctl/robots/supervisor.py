@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from drivers.clock import Clock, clock_for_scale
+from drivers.clock import clock_for_scale
 from drivers.errors import DeviceError
 from drivers.guard import GuardClient, GuardProcess, GuardSettings
 from drivers.types import BaseState, MotionStatus
@@ -62,10 +62,6 @@ class Robot:
     @property
     def name(self) -> str:
         return self.settings.name
-
-    @property
-    def clock(self) -> Clock:
-        return self._clock
 
     def start(self) -> None:
         """Begin to supervise."""

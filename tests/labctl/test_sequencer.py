@@ -177,6 +177,24 @@ def test_measurements_are_kept_with_units_limits_and_verdicts(daemon: Daemon, of
     ]
 
 
+def test_a_verdict_that_the_database_did_not_take_is_written_later(
+    daemon: Daemon, offer: Offer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = [sa.exc.OperationalError("INSERT", {}, Exception("database or disk is full"))]
+    finish_run = running.finish_run
+
+    def full_at_first(*arguments: Any) -> bool:
+        if refusals:
+            raise refusals.pop()
+        return finish_run(*arguments)
+
+    monkeypatch.setattr("labctl.store.running.finish_run", full_at_first)
+    monkeypatch.setattr("labctl.sequencer._WRITE_AGAIN_S", 0.01)
+    offer("test.act", lambda context: Outcome(Verdict.FAILED, "it squeaks"))
+    assert run(daemon, job({"one": lane("act")})) == ("failed", "it squeaks")
+    assert refusals == []
+
+
 def test_a_daemon_that_closes_ends_its_runs(lab: Lab, tmp_path: Path, scripted: Scripted) -> None:
     under_way = threading.Event()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import threading
 from pathlib import Path
@@ -123,6 +124,28 @@ def test_an_artifact_is_stored_whole_with_its_hash(tmp_path: Path) -> None:
     assert (stored.size, stored.sha256) == (5000, hashlib.sha256(source.read_bytes()).hexdigest())
     assert artifacts.path(stored.location).read_bytes() == source.read_bytes()
     assert [each.name for each in (tmp_path / "artifacts" / "run1").iterdir()] == [Path(stored.location).name]
+
+
+def test_a_full_disk_does_not_lose_what_is_on_it_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_source: Path, target: Path) -> None:
+        target.write_bytes(b"12")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    source = tmp_path / "recording.mcap"
+    source.write_bytes(b"12345" * 1000)
+    artifacts = ArtifactStore(tmp_path / "artifacts")
+    monkeypatch.setattr("labctl.store.artifacts._copy", full)
+    stored = artifacts.put("run1", source)
+    source.unlink()
+    assert artifacts.path(stored.location).read_bytes() == b"12345" * 1000
+    assert (stored.size, stored.sha256) == (5000, hashlib.sha256(b"12345" * 1000).hexdigest())
+
+
+def test_a_copy_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    artifacts = ArtifactStore(tmp_path / "artifacts")
+    with pytest.raises(FileNotFoundError):
+        artifacts.put("run1", tmp_path / "none")
+    assert list((tmp_path / "artifacts" / "run1").iterdir()) == []
 
 
 @pytest.mark.parametrize("location", ["../secret", "/etc/passwd", "run1/none"])
