@@ -28,7 +28,7 @@ def run_on_robot(url: str | None, course: str, robot: str | None, out: Path | No
 def course_job(course: str, robot: str | None) -> dict[str, Any]:
     """The job that drives a course: by name, or a file whose content goes with it."""
     with_: dict[str, Any] = {"course": course}
-    if course.endswith((".yaml", ".yml", ".json")) or "/" in course:
+    if course.endswith((".yaml", ".yml", ".json")) or "/" in course or Path(course).is_file():
         with_ = {"text": _checked(Path(course)), "source": course}
     role = {"device": robot} if robot else {"kind": "robot"}
     steps = [{"uses": "drive.course", "with": with_}]

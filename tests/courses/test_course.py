@@ -11,6 +11,7 @@ from courses.course import Course, library_names
 from courses.model import json_schema
 from drivers.documents import DocumentError
 
+ROOT = Path(__file__).resolve().parents[2]
 TEXT = Course.library("standard").text
 
 
@@ -135,4 +136,5 @@ def test_a_missing_file_and_an_empty_one_are_told(tmp_path: Path) -> None:
 def test_the_schema_knows_the_keys_as_they_are_written() -> None:
     schema = json_schema()
     assert set(schema["$defs"]["Leg"]["properties"]) >= {"from", "to", "how", "direction", "speed_m_s", "margin"}
-    assert json.loads(json.dumps(schema)) == schema
+    written = json.loads((ROOT / "config" / "course.schema.json").read_text(encoding="utf-8"))
+    assert written == schema, "python -m courses > config/course.schema.json"
