@@ -31,9 +31,9 @@ PLACE = (2.5, 2.4, 0.0)
 GIVE_UP_S = 2.0
 
 
-def lab_file(bench: Bench) -> str:
+def lab_file(robots: list[BenchRobot]) -> str:
     devices: dict[str, object] = {}
-    for number, robot in enumerate(bench.robots, start=1):
+    for number, robot in enumerate(robots, start=1):
         devices[f"room-{number}"] = {"kind": "room"}
         devices[f"robot-{number}"] = {
             "kind": "robot",
@@ -92,14 +92,17 @@ def stop_once(lab: Lab, client: GuardClient, robot: BenchRobot) -> tuple[float, 
 def measure(count: int, busy: bool) -> list[tuple[float, float]]:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        bench = stack.enter_context(Bench(robots=4 if busy else 1))
-        (folder / "lab.yaml").write_text(lab_file(bench), encoding="utf-8")
+        # The robot that is stopped has a bench of its own: what is measured must not wait for other robots' simulation.
+        robots = list(stack.enter_context(Bench()).robots)
+        if busy:
+            robots += stack.enter_context(Bench(robots=3, seed=1)).robots
+        (folder / "lab.yaml").write_text(lab_file(robots), encoding="utf-8")
         daemon = stack.enter_context(daemon_child(folder / "lab.yaml", folder / "data", folder / "log"))
         lab = stack.enter_context(Lab(daemon.url))
-        victim = bench.robots[0]
+        victim = robots[0]
         victim.put_robot(*PLACE)
         if busy:
-            others = [f"robot-{number}" for number in range(2, len(bench.robots) + 1)]
+            others = [f"robot-{number}" for number in range(2, len(robots) + 1)]
             process = multiprocessing.get_context("spawn").Process(target=load, args=(daemon.url, others), daemon=True)
             process.start()
             stack.callback(process.join)
