@@ -1,0 +1,1 @@
+"""Phones, browsers and desktops over WebDriver. Works without the daemon: imports nothing but `drivers`."""

@@ -1,0 +1,59 @@
+"""What W3C WebDriver says of errors: their codes, HTTP statuses and shape on the wire."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Error code to HTTP status, W3C WebDriver section 6.6.
+HTTP_STATUS = {
+    "detached shadow root": 404,
+    "element click intercepted": 400,
+    "element not interactable": 400,
+    "insecure certificate": 400,
+    "invalid argument": 400,
+    "invalid cookie domain": 400,
+    "invalid element state": 400,
+    "invalid selector": 400,
+    "invalid session id": 404,
+    "javascript error": 500,
+    "move target out of bounds": 500,
+    "no such alert": 404,
+    "no such cookie": 404,
+    "no such element": 404,
+    "no such frame": 404,
+    "no such shadow root": 404,
+    "no such window": 404,
+    "script timeout": 500,
+    "session not created": 500,
+    "stale element reference": 404,
+    "timeout": 500,
+    "unable to capture screen": 500,
+    "unable to set cookie": 500,
+    "unexpected alert open": 500,
+    "unknown command": 404,
+    "unknown error": 500,
+    "unknown method": 405,
+    "unsupported operation": 500,
+}
+
+
+class WebDriverError(Exception):
+    """An error as a WebDriver client gets to see it. `code`: one of HTTP_STATUS; others count as unknown errors."""
+
+    def __init__(self, code: str, message: str, *, stacktrace: str = "", data: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code = code if code in HTTP_STATUS else "unknown error"
+        self.message = message
+        self.stacktrace = stacktrace
+        self.data = data
+
+    @property
+    def http_status(self) -> int:
+        return HTTP_STATUS[self.code]
+
+    def body(self) -> dict[str, Any]:
+        """The JSON document that goes with the status."""
+        value: dict[str, Any] = {"error": self.code, "message": self.message, "stacktrace": self.stacktrace}
+        if self.data is not None:
+            value["data"] = self.data
+        return {"value": value}
