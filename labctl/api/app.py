@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from labctl import __version__
 from labctl.api import audio, devices, docs, emergency, events, jobs, leases, problems, robots, runs
 from labctl.api.common import TheDaemon
+from labctl.api.identity import Identify
 from labctl.api.local import LocalOnly
 from labctl.api.metrics import CountRequests, Metrics
 from labctl.daemon import Daemon
@@ -28,7 +29,7 @@ def create_app(daemon: Daemon) -> ASGIApp:
     problems.install(app)
     _describe(app)
     _add_plain_pages(app, Metrics(daemon.store))
-    return emergency.EmergencyStop(LocalOnly(app), daemon)
+    return Identify(emergency.EmergencyStop(LocalOnly(app), daemon))
 
 
 def _describe(app: FastAPI) -> None:

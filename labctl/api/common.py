@@ -9,8 +9,10 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict
+from starlette.requests import HTTPConnection
+from starlette.types import Scope
 
-from labctl.auth import LOCAL_ADMINISTRATOR, Principal
+from labctl.auth import Principal
 from labctl.daemon import Daemon
 
 
@@ -19,8 +21,16 @@ def _daemon(request: Request) -> Daemon:
     return daemon
 
 
-def _principal() -> Principal:
-    return LOCAL_ADMINISTRATOR
+def principal_of(scope: Scope) -> Principal:
+    """Who asks: found out by `labctl.api.identity` before anything else saw the request. For raw ASGI applications;
+    routes take `Asker`.
+    """
+    principal: Principal = scope["principal"]
+    return principal
+
+
+def _principal(connection: HTTPConnection) -> Principal:
+    return principal_of(connection.scope)
 
 
 TheDaemon = Annotated[Daemon, Depends(_daemon)]
@@ -58,12 +68,18 @@ def page(
     limit: int,
     cursor: str | None,
     newest_first: bool = True,
+    visible: Callable[[sa.Row[Any]], bool] | None = None,
 ) -> Page:
-    """A page of `statement`, ordered by `key`, from beyond `cursor` on."""
-    if cursor is not None:
-        statement = statement.where(key < cursor if newest_first else key > cursor)
-    ordered = statement.order_by(key.desc() if newest_first else key).limit(limit + 1)
-    rows = connection.execute(ordered).all()
-    more = len(rows) > limit
-    rows = rows[:limit]
-    return Page(items=[show(row) for row in rows], next=str(getattr(rows[-1], key.key or "")) if more else None)
+    """A page of `statement`, ordered by `key`, from beyond `cursor` on, without the rows that are not `visible`."""
+    statement = statement.order_by(key.desc() if newest_first else key).limit(limit + 1)
+    found: list[sa.Row[Any]] = []
+    while True:
+        beyond = () if cursor is None else (key < cursor if newest_first else key > cursor,)
+        rows = connection.execute(statement.where(*beyond)).all()
+        found += rows if visible is None else filter(visible, rows)
+        if len(rows) <= limit or len(found) > limit:
+            break
+        cursor = str(getattr(rows[-1], key.key or ""))
+    more = len(found) > limit
+    found = found[:limit]
+    return Page(items=[show(row) for row in found], next=str(getattr(found[-1], key.key or "")) if more else None)

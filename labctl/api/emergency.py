@@ -16,8 +16,9 @@ import structlog
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from labctl.api.common import principal_of
 from labctl.api.problems import problem
-from labctl.auth import LOCAL_ADMINISTRATOR, Resource, authorise
+from labctl.auth import Principal, Resource, authorise
 from labctl.daemon import Daemon
 from labctl.errors import LabError
 
@@ -62,13 +63,12 @@ class EmergencyStop:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST" and (found := _PATH.match(scope["path"])):
-            response = await self._stop(found[1], await _reason(receive))
+            response = await self._stop(principal_of(scope), found[1], await _reason(receive))
             await response(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    async def _stop(self, name: str, reason: str) -> JSONResponse:
-        asker = LOCAL_ADMINISTRATOR
+    async def _stop(self, asker: Principal, name: str, reason: str) -> JSONResponse:
         try:
             authorise(asker, "robots.estop", Resource("robot", name))
             robot = self._daemon.fleet.get(name)
