@@ -112,7 +112,9 @@ class WireLink:
                 parts.append(bytes(event.data))
                 size += len(event.data)
                 if size > _LONGEST_ANSWER:
-                    raise ProtocolError(f"{self.url} answers {method} {path} with more than {_LONGEST_ANSWER >> 20} MiB")
+                    raise ProtocolError(
+                        f"{self.url} answers {method} {path} with more than {_LONGEST_ANSWER >> 20} MiB"
+                    )
             elif isinstance(event, h11.EndOfMessage):
                 return status, b"".join(parts)
             elif isinstance(event, h11.ConnectionClosed):
