@@ -1,0 +1,120 @@
+"""The `lab:` capabilities: what a client asks of the lab itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from devices.webdriver import WebDriverError
+
+PREFIX = "lab:"
+_LONGEST_S = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class RecordOptions:
+    """What is recorded. `film_per_s`: pictures a second of the film strip, 0 without one.
+
+    `mask`: typed text, and what is read back from a field's value, is left out of the command log.
+    """
+
+    commands: bool = True
+    screenshots: bool = True
+    console: bool = False
+    film_per_s: float = 0.0
+    mask: bool = False
+
+
+NOTHING = RecordOptions(commands=False, screenshots=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LabOptions:
+    """`lab:device`, `lab:labels`, `lab:lease`, `lab:job`, `lab:record`, `lab:idleTimeout` and `lab:queueTimeout`.
+
+    None: the lab's own default.
+    """
+
+    device: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    lease: str | None = None
+    job: str | None = None
+    record: RecordOptions | None = None
+    idle_timeout_s: float | None = None
+    queue_timeout_s: float | None = None
+
+
+def split(capabilities: Mapping[str, Any]) -> tuple[dict[str, Any], LabOptions]:
+    """Capabilities without the `lab:` ones, and those as options. Raises WebDriverError "invalid argument"."""
+    rest = {name: value for name, value in capabilities.items() if not name.startswith(PREFIX)}
+    options = LabOptions()
+    for name, value in capabilities.items():
+        if not name.startswith(PREFIX):
+            continue
+        if name not in _PARSERS:
+            raise _invalid(name, f"is not known; known are {', '.join(_PARSERS)}")
+        attribute, parse = _PARSERS[name]
+        options = replace(options, **{attribute: parse(name, value)})
+    if options.lease is not None and options.job is not None:
+        raise _invalid("lab:lease", "goes without lab:job: a job's run has a lease of its own")
+    return rest, options
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not 1 <= len(value) <= 200:
+        raise _invalid(name, "must be a text of 1 to 200 characters")
+    return value
+
+
+def _labels(name: str, value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
+        raise _invalid(name, 'must be an object of texts, such as {"room": "hall"}')
+    return dict(value)
+
+
+def _seconds(name: str, value: Any) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not 0 < value <= _LONGEST_S:
+        raise _invalid(name, f"must be a number of seconds above 0, at most {_LONGEST_S:g}")
+    return float(value)
+
+
+def _record(name: str, value: Any) -> RecordOptions:
+    if isinstance(value, bool):
+        return RecordOptions() if value else NOTHING
+    if not isinstance(value, dict):
+        raise _invalid(name, "must be true, false or an object")
+    options = RecordOptions()
+    for key, wanted in value.items():
+        if key == "film":
+            if isinstance(wanted, bool):
+                rate = 1.0 if wanted else 0.0
+            elif isinstance(wanted, int | float) and 0 <= wanted <= 10:
+                rate = float(wanted)
+            else:
+                raise _invalid(f"{name}.film", "must be true, false or pictures a second, at most 10")
+            options = replace(options, film_per_s=rate)
+        elif key in ("commands", "screenshots", "console", "mask"):
+            if not isinstance(wanted, bool):
+                raise _invalid(f"{name}.{key}", "must be true or false")
+            options = replace(options, **{key: wanted})
+        else:
+            raise _invalid(f"{name}.{key}", "is not known; known are commands, screenshots, console, film, mask")
+    return options
+
+
+def _invalid(name: str, what: str) -> WebDriverError:
+    return WebDriverError("invalid argument", f"{name} {what}")
+
+
+_PARSERS: dict[str, tuple[str, Any]] = {
+    "lab:device": ("device", _text),
+    "lab:labels": ("labels", _labels),
+    "lab:lease": ("lease", _text),
+    "lab:job": ("job", _text),
+    "lab:record": ("record", _record),
+    "lab:idleTimeout": ("idle_timeout_s", _seconds),
+    "lab:queueTimeout": ("queue_timeout_s", _seconds),
+}

@@ -1,0 +1,234 @@
+"""Writes down what sessions do, in a thread of its own: who drives a session never waits for the disk."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import json
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from devices.recording import film, masking
+
+_LONGEST_TEXT = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A file that a session leaves."""
+
+    file: Path
+    name: str
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command as it went. `at`: when it came, seconds since 1970; `target_ms`: the target's share of `total_ms`.
+
+    `request` and `response`: the bodies, b"" where they were streamed.
+    """
+
+    at: float
+    method: str
+    path: str
+    request: bytes
+    status: int
+    response: bytes
+    size: int
+    target_ms: float
+    total_ms: float
+
+
+class Recorder:
+    """The thread that writes. `workers`: who makes films; the thread itself without them."""
+
+    def __init__(self, workers: Executor | None = None) -> None:
+        self._workers = workers
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write_all, name="webdriver-recorder", daemon=True)
+        self._thread.start()
+
+    def open(self, folder: Path, *, commands: bool = True, mask: bool = False) -> Recording:
+        """A recording that writes into `folder`."""
+        return Recording(self._work.put, self._workers, folder, commands=commands, mask=mask)
+
+    def close(self) -> None:
+        """Write what is queued, then end."""
+        self._work.put(None)
+        self._thread.join()
+
+    def _write_all(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
+
+
+class Recording:
+    """What one session leaves. All methods return at once."""
+
+    def __init__(
+        self,
+        enqueue: Callable[[Callable[[], None]], None],
+        workers: Executor | None,
+        folder: Path,
+        *,
+        commands: bool,
+        mask: bool,
+    ) -> None:
+        self._enqueue = enqueue
+        self._workers = workers
+        self._folder = folder
+        self._log_commands = commands
+        self._mask = mask
+        self._log: IO[str] | None = None
+        self._kept: list[Kept] = []
+        self._frames: list[tuple[float, Path]] = []
+        self._failure: Exception | None = None
+
+    def command(self, command: Command) -> None:
+        """Log a command."""
+        if self._log_commands:
+            self._later(lambda: self._write(self._entry(command)))
+
+    def note(self, at: float, what: str, **data: Any) -> None:
+        """Log something that is no command, such as a websocket that opened."""
+        if self._log_commands:
+            self._later(lambda: self._write({"time": _iso(at), "event": what, **data}))
+
+    def picture(self, at: float, name: str, response: bytes) -> None:
+        """Keep a screenshot, given as the response of Take Screenshot."""
+
+        def write() -> None:
+            if (png := _png(response)) is not None:
+                file = self._folder / f"{name}.png"
+                file.write_bytes(png)
+                self._kept.append(Kept(file, file.name, "image/png"))
+                if self._log_commands:
+                    self._write({"time": _iso(at), "event": "screenshot", "file": file.name})
+
+        self._later(write)
+
+    def frame(self, at: float, response: bytes) -> None:
+        """Add a picture to the film strip, given as the response of Take Screenshot."""
+
+        def write() -> None:
+            if (png := _png(response)) is not None:
+                file = self._folder / f"frame-{len(self._frames):05}.png"
+                file.write_bytes(png)
+                self._frames.append((at, file))
+
+        self._later(write)
+
+    def text(self, name: str, content: bytes, media_type: str = "text/plain") -> None:
+        """Keep a file, such as a log."""
+
+        def write() -> None:
+            if content:
+                file = self._folder / name
+                file.write_bytes(content)
+                self._kept.append(Kept(file, name, media_type))
+
+        self._later(write)
+
+    def finish(self) -> Future[list[Kept]]:
+        """End the recording: the files it left, once all is written.
+
+        The future raises OSError when something could not be written; `kept` says what was all the same.
+        """
+        done: Future[list[Kept]] = Future()
+
+        def end() -> None:
+            try:
+                if self._log is not None:
+                    self._log.close()
+                    file = Path(self._log.name)
+                    self._kept.insert(0, Kept(file, file.name, "application/jsonl"))
+                if self._frames:
+                    self._make_film()
+            except Exception as exc:
+                self._failure = self._failure or exc
+            if self._failure is None:
+                done.set_result(self._kept)
+            else:
+                done.set_exception(self._failure)
+
+        self._enqueue(end)
+        return done
+
+    @property
+    def kept(self) -> list[Kept]:
+        """What has been written so far."""
+        return list(self._kept)
+
+    def _make_film(self) -> None:
+        file = self._folder / "film.webp"
+        if self._workers is None:
+            film.assemble(self._frames, file)
+        else:
+            self._workers.submit(film.assemble, self._frames, file).result()
+        self._kept.append(Kept(file, file.name, "image/webp"))
+
+    def _later(self, work: Callable[[], None]) -> None:
+        def perform() -> None:
+            if self._failure is not None:
+                return
+            try:
+                work()
+            except Exception as exc:  # a full disk ends the recording, not the session
+                self._failure = exc
+
+        self._enqueue(perform)
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        if self._log is None:
+            self._log = (self._folder / "commands.jsonl").open("w", encoding="utf-8")
+        self._log.write(json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+    def _entry(self, command: Command) -> dict[str, Any]:
+        request, response = _parsed(command.request), _parsed(command.response)
+        if self._mask and masking.types_text(command.path):
+            request = masking.masked(request) if isinstance(request, dict | list) else masking.MASK
+        if self._mask and masking.reads_text(command.path):
+            response = masking.MASK
+        entry: dict[str, Any] = {
+            "time": _iso(command.at),
+            "method": command.method,
+            "path": command.path,
+            "status": command.status,
+            "total_ms": round(command.total_ms, 3),
+            "target_ms": round(command.target_ms, 3),
+        }
+        if request not in ("", {}):
+            entry["request"] = _shortened(request)
+        entry["response"] = _shortened(response) if response != "" else f"{command.size} bytes"
+        return entry
+
+
+def _parsed(body: bytes) -> Any:
+    if len(body) > _LONGEST_TEXT:
+        return f"{body[:200].decode(errors='replace')}... {len(body)} bytes"
+    with contextlib.suppress(ValueError):
+        return json.loads(body)
+    return body.decode(errors="replace")
+
+
+def _shortened(value: Any) -> Any:
+    return value["value"] if isinstance(value, dict) and value.keys() == {"value"} else value
+
+
+def _png(response: bytes) -> bytes | None:
+    try:
+        return base64.b64decode(json.loads(response)["value"])
+    except (ValueError, KeyError, TypeError, binascii.Error):
+        return None
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
