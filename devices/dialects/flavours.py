@@ -5,7 +5,7 @@ Facts: the sources of Winium.Desktop, Winium.Mobile and Winium.StoreApps.CodedUi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from devices.dialects.locators import Strategies
 
@@ -16,10 +16,10 @@ _UI_AUTOMATION = {"id": "AutomationId", "name": "Name", "class": "ClassName"}
 class Flavour:
     """A kind of JSON Wire server.
 
-    `prefixes`: vendor prefixes of capabilities that it takes without them. `unsupported`: commands that it is known not
-    to have, not even asked for. `touch`: it has fingers (`touch/...`) and no mouse. `sticky_modifiers`: a modifier key
-    sent twice is released by the second. `bounds`: the attribute that holds an element's rectangle, for servers that
-    know no location.
+    `prefixes`: vendor prefixes of capabilities that it takes without them. `touch`: it has fingers (`touch/...`) and no
+    mouse. `sticky_modifiers`: a modifier key sent twice is released by the second. `bounds`: the attribute that holds
+    an element's rectangle, for servers that know no location. `root`: XPath of the tree's root, for offsets from its
+    corner. `extensions`: it has Winium's commands for grids, lists and menus.
     """
 
     name: str
@@ -30,10 +30,8 @@ class Flavour:
     touch: bool = False
     sticky_modifiers: bool = True
     bounds: str | None = None
-    # Roots of the tree, for offsets from its corner.
     root: str = "/*"
     extensions: bool = False
-    unsupported: frozenset[str] = field(default_factory=frozenset)
 
 
 DESKTOP = Flavour(

@@ -179,6 +179,10 @@ class Application:
             raise ValueError(str(exc)) from None
         return [controls[int(str(each.get("_")))] for each in found if isinstance(each, etree._Element)]
 
+    def source(self) -> str:
+        """The tree as XML."""
+        return etree.tostring(_as_xml(self.desktop, []), encoding="unicode")
+
     def screenshot(self) -> str:
         """The screen as a PNG in base64: each control a rectangle, its colour by kind."""
         _, _, width, height = self.desktop.rect

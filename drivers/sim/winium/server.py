@@ -1,4 +1,4 @@
-"""Winium.Desktop on the wire: JSON Wire over an HTTP of its own.
+"""Winium.Desktop and Winium.Mobile on the wire: JSON Wire over an HTTP of its own.
 
 After the sources of Winium.Desktop 1.6 (2GIS): one connection at a time, closed after the answer, no Content-Length in
 answers; header names are looked up as written and a body's length counts characters; errors come with HTTP 200 and a
@@ -52,12 +52,17 @@ class _Request:
 
 @dataclass
 class WiniumServer:
-    """The server; a context that runs it in a thread. `requests`: what was asked, for tests to look at."""
+    """The server; a context that runs it in a thread. `requests`: what was asked, for tests to look at.
+
+    `mobile`: it is Winium.Mobile, with fingers for a mouse and other scripts. `has_location`: it knows the command for
+    an element's place, which older ones lack.
+    """
 
     host: str = "127.0.0.1"
     port: int = 0
     faults: WiniumFaults = field(default_factory=WiniumFaults)
     has_location: bool = True
+    mobile: bool = False
 
     def __post_init__(self) -> None:
         self.application = Application()
@@ -131,9 +136,10 @@ class WiniumServer:
         client.sendall(answer if self.faults.cut is None else answer[: self.faults.cut])
 
     def _respond(self, method: str, target: str, text: str) -> tuple[str, str]:
+        routes = _MOBILE_ROUTES if self.mobile else _ROUTES
         matches = (
             (found, command)
-            for verb, pattern, command in _ROUTES
+            for verb, pattern, command in routes
             if verb == method and (found := pattern.fullmatch(target)) is not None
         )
         if (match := next(matches, None)) is None:
@@ -299,6 +305,43 @@ class WiniumServer:
     def _chosen(self, _body: Any, key: str) -> Any:
         return self._register(next(each for each in self._element(key).children if each.selected))
 
+    # -- Winium.Mobile -------------------------------------------------------------------------------------------
+
+    def _execute_mobile(self, body: Any) -> Any:
+        prefix, _, command = body["script"].partition(":")
+        args, command = body["args"], command.strip()
+        if prefix == "mobile" and command in ("App.Open", "App.Close"):
+            self.application.running = command == "App.Open"
+        elif prefix == "automation" and command in ("InvokePattern.Invoke", "TogglePattern.Toggle"):
+            self.application.click(self._element(args[0]["ELEMENT"]))
+        elif (prefix, command) == ("attribute", "set"):
+            control, name, value = self._element(args[0]["ELEMENT"]), args[1], args[2]
+            if name != "Text":
+                raise _Refusal(_SCRIPT, f"Could not access attribute {name}")
+            control.value = str(value)
+        else:
+            raise _Refusal(_SCRIPT, f"Unknown script command '{body['script']}'")
+
+    def _source(self, _body: Any) -> Any:
+        return self.application.source()
+
+    def _tap(self, body: Any, taps: int = 1) -> Any:
+        control = self._element(body["element"])
+        self.application.mouse = control.centre
+        for _ in range(taps):
+            self.application.click(control)
+
+    def _touch(self, body: Any) -> None:
+        self.application.mouse = (body["x"], body["y"])
+
+    def _touch_down(self, body: Any) -> Any:
+        self._touch(body)
+        self.application.press_mouse(0)
+
+    def _touch_up(self, body: Any) -> Any:
+        self._touch(body)
+        self.application.release_mouse(0)
+
     # -- scripts, mouse, keyboard --------------------------------------------------------------------------------
 
     def _execute(self, body: Any) -> Any:
@@ -391,4 +434,16 @@ _ROUTES = [
     _route("POST", "~/element/{id}/listbox/scroll", WiniumServer._scroll_to),
     _route("POST", "~/element/{id}/menu/item/{path}", WiniumServer._menu_item),
     _route("POST", "~/element/{id}/menu/select/{path}", WiniumServer._menu_select),
+]
+_WITHOUT_MOUSE = {f"/session/{SESSION}/{each}" for each in ("click", "doubleclick", "moveto", "buttondown", "buttonup")}
+_MOBILE_ROUTES = [
+    *(route for route in _ROUTES if route[1].pattern not in {*_WITHOUT_MOUSE, f"/session/{SESSION}/execute"}),
+    _route("POST", "~/execute", WiniumServer._execute_mobile),
+    _route("GET", "~/source", WiniumServer._source),
+    _route("GET", "~/element/{id}/name", lambda self, _b, key: f"Windows.UI.Xaml.Controls.{self._element(key).kind}"),
+    _route("POST", "~/touch/click", WiniumServer._tap),
+    _route("POST", "~/touch/doubleclick", lambda self, body: self._tap(body, 2)),
+    _route("POST", "~/touch/down", WiniumServer._touch_down),
+    _route("POST", "~/touch/move", WiniumServer._touch),
+    _route("POST", "~/touch/up", WiniumServer._touch_up),
 ]

@@ -12,7 +12,7 @@ from selenium import webdriver
 from selenium.webdriver.common.options import ArgOptions
 from selenium.webdriver.remote.webdriver import WebDriver
 
-from devices.dialects import DESKTOP, Flavour, Gateway
+from devices.dialects import DESKTOP, MOBILE, Flavour, Gateway
 from drivers.sim.winium import Application, WiniumServer
 
 
@@ -87,3 +87,10 @@ def driver(gateway_url: str) -> Iterator[WebDriver]:
 def desk(driver: WebDriver, winium: WiniumServer) -> Application:
     """The application, as it really is."""
     return winium.application
+
+
+@pytest.fixture
+def phone() -> Iterator[tuple[WebDriver, Application]]:
+    """A Winium.Mobile session, and the application on the phone."""
+    with WiniumServer(mobile=True) as server, gateway(server.url, MOBILE) as url, selenium(url) as running:
+        yield running, server.application
