@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from courses.errors import LabError
 from courses.model import DockingPlan
 from drivers.errors import MotionRefusedError
 from drivers.rooms import Dock
-from drivers.types import BaseState, ChargingState, Pose, StopReason, wrap_angle
+from drivers.types import BaseState, ChargingState, MotionStatus, Pose, StopReason, wrap_angle
 
 if TYPE_CHECKING:
     from courses.driving import Driver
@@ -19,6 +20,21 @@ CURRENT_WANTED_BELOW = 0.95
 MIN_CURRENT_A = 0.5
 _CHARGING = frozenset({ChargingState.RECONDITIONING, ChargingState.FULL, ChargingState.TRICKLE, ChargingState.WAITING})
 _AT_ONCE = frozenset({StopReason.EMERGENCY_STOP, StopReason.LEASE_ENDED, StopReason.FENCED})
+# What ended a docking run without the robot being to blame: such an attempt does not count as one.
+_SPOILED = frozenset(
+    {
+        StopReason.LIDAR_STALE,
+        StopReason.LIDAR_BLIND,
+        StopReason.LINK_LOST,
+        StopReason.BOARD_SILENT,
+        StopReason.OBSTACLE,
+        StopReason.POSE_UNKNOWN,
+        StopReason.WHEEL_DROP,
+        StopReason.COMMANDED,  # by another program of ours: whoever watches over the drive
+    }
+)
+# What the guard ends a run for that is the robot's own doing.
+_STRAYED = frozenset({StopReason.GEOFENCE, StopReason.DOCKING_TIMEOUT})
 
 
 def docked_fault(state: BaseState) -> str:
@@ -80,18 +96,30 @@ class Dockyard:
         self._driver = driver
         self._dock = dock
         self._plan = plan
+        self._ended_by: MotionStatus | None = None
 
     def dock(self) -> DockingOutcome:
-        """Attempt to dock until it holds for 10 s, or the attempts are used up."""
+        """Attempt to dock until it holds for 10 s, or the attempts are used up.
+
+        An attempt that the lab spoiled (stale scans, somebody in the way) is made again, as often as attempts are
+        allowed; raises LabError when more are spoiled.
+        """
         driver, begun = self._driver, self._driver.clock.now()
         faults: list[str] = []
-        for attempt in range(1, self._plan.attempts + 1):
-            if attempt > 1:
+        spoiled: list[str] = []
+        while len(faults) < self._plan.attempts:
+            if faults or spoiled:
                 self._back_off()
             fault, contact = self._attempt()
             if not fault:
-                return DockingOutcome(True, attempt, contact - begun, tuple(faults))
-            faults.append(fault)
+                return DockingOutcome(True, len(faults) + 1, contact - begun, tuple(faults))
+            if not (cause := self._spoiled_by()):
+                faults.append(fault)
+                continue
+            spoiled.append(cause)
+            driver.hindered("docking ended", cause)
+            if len(spoiled) > self._plan.attempts:
+                raise LabError(f"docking was cut short {len(spoiled)} times: {'; '.join(spoiled)}")
         return DockingOutcome(False, self._plan.attempts, driver.clock.now() - begun, tuple(faults))
 
     def _attempt(self) -> tuple[str, float]:
@@ -99,12 +127,15 @@ class Dockyard:
         driver, clock = self._driver, self._driver.clock
         docked = False
         try:
+            self._ended_by = None
             driver.base.seek_dock()
             contact, fault = self._seek(clock.now() + self._plan.time_limit_s)
             while not fault and clock.now() - contact < HOLD_S:
                 lost = docked_fault(driver.pause(0.1))
                 fault = f"contact lost after {clock.now() - contact:.1f} s: {lost}" if lost else ""
             docked = not fault
+            if not docked:
+                self._look_why_it_ended(driver.base.status())
             return fault, contact
         finally:
             # A stop would take a Create 2 out of the passive mode in which it charges.
@@ -120,10 +151,26 @@ class Dockyard:
             status = driver.base.status()
             if status.latched or status.reason in _AT_ONCE:
                 raise MotionRefusedError(f"the guard stopped the docking run: {status.detail or status.reason}")
+            if self._look_why_it_ended(status):
+                return clock.now(), f"the guard ended the docking run: {status.detail or status.reason}"
             if clock.now() > deadline:
                 return clock.now(), f"not docked within {self._plan.time_limit_s:g} s: {fault}"
             fault = docked_fault(driver.pause(driver.limits.period_s))
         return clock.now(), ""
+
+    def _look_why_it_ended(self, status: MotionStatus) -> bool:
+        """Whether the guard has ended the run, and keep why."""
+        ended = not status.docking and status.reason in _SPOILED | _STRAYED
+        if ended:
+            self._ended_by = status
+        return ended
+
+    def _spoiled_by(self) -> str:
+        """What, on the lab's side, ended the last attempt; "" when nothing did."""
+        status = self._ended_by
+        if status is None or status.reason not in _SPOILED:
+            return ""
+        return f"{status.reason.value}: {status.detail}"
 
     def _back_off(self) -> None:
         """Drive out to the standoff in front of the dock, facing away from it."""

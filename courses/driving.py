@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from courses.cancelling import CancelToken
 from courses.docking import DockingOutcome, Dockyard
-from courses.errors import RobotFaultError
+from courses.errors import LabError, RobotFaultError
 from courses.inputs import DirectInput, DrivingInput
 from courses.localization import Match
 from courses.model import Direction, DockingPlan, Leg, Manner
@@ -40,6 +40,29 @@ class DrivingLimits:
     settle_s: float = 0.2
 
 
+# A control step that comes later may have let the base go centimetres further than asked for.
+_LATE_S = 0.15
+_LONGEST_HOLD_UP_S = 60.0
+
+
+class _Deadline:
+    """By when a motion must have arrived; what holds it up, without the robot being to blame, moves that."""
+
+    def __init__(self, until: float) -> None:
+        self._until = until
+        self._held_up_s = 0.0
+
+    def held_up(self, seconds: float) -> None:
+        """Raises LabError when a motion is held up for too long altogether."""
+        self._until += seconds
+        self._held_up_s += seconds
+        if self._held_up_s > _LONGEST_HOLD_UP_S:
+            raise LabError(f"the base was held up for {self._held_up_s:.0f} s on one way: is this computer too busy?")
+
+    def passed(self, now: float) -> bool:
+        return now > self._until
+
+
 @runtime_checkable
 class WantsPose(Protocol):
     """A base whose guard keeps a geofence and so must know where the base is."""
@@ -53,6 +76,9 @@ class DrivingListener:
 
     def event(self, kind: str, detail: str) -> None:
         """The guard stopped the base, or let it go on."""
+
+    def late(self, detail: str) -> None:
+        """A step of the control loop came late."""
 
     def state(self, state: BaseState, applied: Twist) -> None:
         """The board was read, while the guard passed `applied` on to it."""
@@ -97,6 +123,7 @@ class Driver:
         self._tracker = PoseTracker(base.geometry, base.mount, room, start, self._listen.fix)
         self._last_scan = -math.inf
         self._fixed: tuple[tuple[int, int], Match] | None = None
+        self._stops = 0
         self.observe()
         self._tell_pose()
 
@@ -193,15 +220,17 @@ class Driver:
         return state
 
     def wait_for_rest(self, still_s: float, limit_s: float = 5.0) -> BaseState:
-        """Wait until no wheel has moved for `still_s`. Raises RobotFaultError when that takes over `limit_s`."""
+        """Wait until no wheel has moved for `still_s`. Raises RobotFaultError when one still turns after `limit_s`."""
         begun = self.clock.now()
         state = self.observe()
         ticks, since = (state.left_ticks, state.right_ticks), state.time
         while state.time - since < still_s:
-            if self.clock.now() - begun > limit_s + still_s:
-                raise RobotFaultError(f"the wheels still turn {limit_s:.0f} s after the base was told to stop")
+            before = state.time
             state = self.pause(self.limits.period_s)
             if (state.left_ticks, state.right_ticks) != ticks:
+                # A turn between two readings after the limit: one that a busy computer came late to see is no evidence.
+                if before > begun + limit_s:
+                    raise RobotFaultError(f"the wheels still turn {limit_s:.0f} s after the base was told to stop")
                 ticks, since = (state.left_ticks, state.right_ticks), state.time
         return state
 
@@ -239,7 +268,7 @@ class Driver:
         """Drive along `way` and stop at its end."""
         limits = self.limits
         profile = Profile(speed, limits.acceleration, limits.braking, creep=min(0.02, speed))
-        deadline = self.clock.now() + 3 * profile.duration(way.length) + 5
+        deadline = _Deadline(self.clock.now() + 3 * profile.duration(way.length) + 5)
         asked, before = 0.0, self.clock.now()
         gain_across, gain_heading = 1 / limits.lookahead_m**2, 2 / limits.lookahead_m
         with self.ending_at_rest():
@@ -257,12 +286,12 @@ class Driver:
                 blocked = self._step(way.sign * asked, angular, deadline)
                 if blocked:
                     asked = 0.0
-                    deadline += self.clock.now() - now
+                    deadline.held_up(self.clock.now() - now)
 
     def _turn_by(self, angle: float) -> None:
         limits = self.limits
         profile = Profile(limits.turn_speed, limits.turn_acceleration, limits.turn_acceleration, creep=0.08)
-        deadline = self.clock.now() + 3 * profile.duration(abs(angle)) + 5
+        deadline = _Deadline(self.clock.now() + 3 * profile.duration(abs(angle)) + 5)
         asked, before = 0.0, self.clock.now()
         turned, heading = 0.0, self.pose.heading
         sign = math.copysign(1.0, angle)
@@ -280,12 +309,13 @@ class Driver:
                 blocked = self._step(0.0, sign * asked, deadline)
                 if blocked:
                     asked = 0.0
-                    deadline += self.clock.now() - now
+                    deadline.held_up(self.clock.now() - now)
 
-    def _step(self, linear: float, angular: float, deadline: float) -> bool:
-        """Ask for a velocity, wait one period, look what came of it. Returns whether the guard held the base."""
+    def _step(self, linear: float, angular: float, deadline: _Deadline) -> bool:
+        """Ask for a velocity, wait one period, look what came of it. Returns whether something held the base up."""
         self.cancel.check()
-        if self.clock.now() > deadline:
+        begun = self.clock.now()
+        if deadline.passed(begun):
             raise RobotFaultError(
                 f"the base was free to move at {linear:.2f} m/s, {angular:.2f} rad/s and did not arrive in time; "
                 f"it is near ({self.pose.x:.2f}, {self.pose.y:.2f})"
@@ -295,11 +325,26 @@ class Driver:
         state = self.observe()
         status = self.base.status()
         hindrance = self._watch.check(status, self.clock.now())
+        deadline.held_up(self._tell_lateness(begun + self.limits.period_s))
+        stopped_meanwhile = status.stops != self._stops
+        self._stops = status.stops
         if status.reason is StopReason.BOARD_SILENT:
             self.base.stop()  # the guard wants a silence acknowledged before it lets the base go on
         if hindrance is Hindrance.NONE and state.time - self._tracker.last_fix > self.limits.fix_every_s:
             self._fix_on_the_way(angular)
-        return hindrance is not Hindrance.NONE
+        return stopped_meanwhile or hindrance is not Hindrance.NONE
+
+    def hindered(self, kind: str, detail: str) -> None:
+        """Something other than the robot spoiled what was tried: for the time line."""
+        self._listen.event(kind, detail)
+
+    def _tell_lateness(self, due: float) -> float:
+        """By how many seconds what was due comes so late that the base may have gone too far meanwhile; else 0."""
+        late = self.clock.now() - due
+        if late <= _LATE_S:
+            return 0.0
+        self._listen.late(f"the driving program got no time, or no answer from the guard, for {late:.2f} s")
+        return late
 
     def _fix_on_the_way(self, angular: float) -> None:
         """Correct the pose while driving; not while turning, where a late time stamp would show as a wrong heading."""
@@ -320,5 +365,7 @@ class Driver:
             self.base.set_pose(self.pose)
 
     def _halt(self) -> None:
+        begun = self.clock.now()
         self.input.stop()
         self.base.stop()
+        self._tell_lateness(begun)

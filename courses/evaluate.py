@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,13 +12,13 @@ import numpy as np
 
 from courses.docking import contact_error
 from courses.localization import averaged_ranges, locate
-from courses.log import CourseLog, Setup
+from courses.log import LATE, CourseLog, Setup
 from courses.measuring import Visit
 from courses.model import Margin
 from courses.odometry import integrate
 from courses.result import CourseResult, DockingResult
 from courses.sensitivity import MapSensitivity
-from courses.verdict import LegMargin, LegMeasurement, PointMargin, PointMeasurement, judge
+from courses.verdict import LegMargin, LegMeasurement, PointMargin, PointMeasurement, PointVerdict, judge
 from drivers.types import Array, Pose, wrap_angle
 
 MIN_INLIER_RATIO = 0.5
@@ -57,15 +58,19 @@ def evaluate(log: CourseLog) -> CourseResult:
     failures = list(ending.device_failures) if ending else []
     good = [fit for fit in fits if fit.measurement is not None]
     points, legs = _measurements(log, good)
-    judged = judge(
+    decide = functools.partial(
+        judge,
         points,
         legs,
         calibration=setup.calibration,
-        lab_errors=lab_errors,
         device_failures=failures,
         cancelled=ending.cancelled if ending else None,
         level=setup.course.file.consistency_level,
     )
+    judged = decide(lab_errors=lab_errors)
+    if late := arrived_late(judged.points, [fit.visit for fit in good], log):
+        lab_errors += late
+        judged = decide(lab_errors=lab_errors)
     track, whole = _odometry_track(log, points[0].lidar if points else setup.course.file.points[0].pose)
     last = max((s.state.time for s in log.samples), default=setup.clock_start)
     return CourseResult(
@@ -183,6 +188,24 @@ def odometry_breaks(visits: Sequence[Visit]) -> list[str]:
         for before, after in pairwise(visits)
         if after.before.odometry_breaks != before.after.odometry_breaks
     ]
+
+
+def arrived_late(points: Sequence[PointVerdict], visits: Sequence[Visit], log: CourseLog) -> list[str]:
+    """Points outside their margin on whose way the driving program, or the guard, came too late to stop in time.
+
+    Where the base stands then says nothing of the robot.
+    """
+    found = []
+    left = log.setup.clock_start
+    for point, visit in zip(points, visits, strict=True):
+        late = [e for e in log.events if e.kind == LATE and left <= e.time <= visit.after.time]
+        if late and point.check is not None and point.check.outside:
+            found.append(
+                f"point {visit.label} is outside its margin, but on the way there {late[-1].detail}: "
+                "this computer was too busy to stop the base in time"
+            )
+        left = visit.after.time
+    return found
 
 
 def _odometry_track(log: CourseLog, start: Pose) -> tuple[Array, float]:

@@ -13,6 +13,9 @@ from courses.docking import DockingOutcome
 from courses.measuring import Visit
 from drivers.types import BaseGeometry, BaseState, Pose, Twist
 
+# The kind of event that tells of a step of the control loop that came late.
+LATE = "late"
+
 
 @dataclass(frozen=True, eq=False)
 class Setup:

@@ -16,7 +16,7 @@ from courses.errors import CourseCancelledError, LabError, RobotFaultError
 from courses.evaluate import evaluate
 from courses.inputs import DirectInput, DrivingInput
 from courses.localization import Match
-from courses.log import CourseEvent, CourseLog, Ending, Sample, Setup, program_versions
+from courses.log import LATE, CourseEvent, CourseLog, Ending, Sample, Setup, program_versions
 from courses.measuring import Visit, capture
 from courses.progress import (
     CourseEnded,
@@ -107,6 +107,9 @@ class _Keeper(DrivingListener):
     def event(self, kind: str, detail: str) -> None:
         self.tell(kind, detail)
         self._watcher(Hindered(kind, detail))
+
+    def late(self, detail: str) -> None:
+        self.tell(LATE, detail)
 
     def state(self, state: BaseState, applied: Twist) -> None:
         if self.log.samples:

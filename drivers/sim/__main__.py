@@ -15,6 +15,7 @@ from typing import Any
 from drivers.clock import Clock, clock_for_scale
 from drivers.documents import DocumentError
 from drivers.rooms import Room
+from drivers.sim.as_built import as_built
 from drivers.sim.board_server import BoardServer
 from drivers.sim.control import ControlServer, RobotControl
 from drivers.sim.open_interface import OpenInterfaceBoard
@@ -22,6 +23,8 @@ from drivers.sim.scip_server import ScipServer
 from drivers.sim.world import World
 
 _WATCH_PARENT_S = 0.5
+# Of the machine's clock: a motor board's thread that does not run for so long is kept from it by other load.
+_STARVED_WALL_S = 0.02
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -40,10 +43,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         room = Room.load(options.room) if options.room.endswith((".yaml", ".yml")) else Room.library(options.room)
         dock = room.dock(options.dock or (room.docks[0].name if room.docks else ""))
         clock = clock_for_scale(options.time_scale)
+        room_seed = options.seed if options.room_seed is None else options.room_seed
+        built = as_built(room, room_seed, options.survey_sigma)
         with contextlib.ExitStack() as stack:
             robots = []
             for index in range(options.robots):
-                world = World(room, clock, dock.name, seed=options.seed + index, battery_ratio=options.battery)
+                world = World(
+                    built,
+                    clock,
+                    dock.name,
+                    seed=options.seed + index,
+                    battery_ratio=options.battery,
+                    waits_for_board_s=_STARVED_WALL_S / clock.to_wall(1.0),
+                )
                 robots.append(_connect(stack, options, world, clock, index))
             control = ControlServer([each for each, _ in robots], port=options.control_port)
             stack.callback(control.close)
@@ -102,6 +114,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dock", help="the dock to start at (default: the room's first)")
     parser.add_argument("--time-scale", type=float, default=1.0, help="seconds of the bench in one second (0.1 to 100)")
     parser.add_argument("--seed", type=int, default=0, help="of noise and slip; robot i gets SEED + i")
+    parser.add_argument("--room-seed", type=int, help="of how the walls stand off the map (default: that of the rest)")
+    parser.add_argument(
+        "--survey-sigma", type=_sigma, metavar="M", help="how far, in metres; 0: as mapped (default: as the map states)"
+    )
     parser.add_argument("--robots", type=_count, default=1, help="how many, each alone in its own copy of the room")
     parser.add_argument("--battery", type=float, default=0.8, help="state of charge at the start, 0 to 1")
     parser.add_argument("--lidar-port", type=_port, default=0, help="TCP port of the first LiDAR (0: any free one)")
@@ -117,6 +133,13 @@ def _count(text: str) -> int:
     if not 1 <= count <= 64:
         raise argparse.ArgumentTypeError(f"{count} robots are not 1 to 64")
     return count
+
+
+def _sigma(text: str) -> float:
+    sigma = float(text)
+    if not 0 <= sigma <= 0.1:
+        raise argparse.ArgumentTypeError(f"{text} m is not a survey error of 0 to 0.1 m")
+    return sigma
 
 
 def _port(text: str) -> int:

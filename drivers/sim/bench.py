@@ -32,7 +32,9 @@ class BenchError(DeviceError):
 class Bench:
     """A bench process, running from entry to exit of the context (or from `start` to `close`).
 
-    `room`: name of a room that ships with the program, or a room file. `robots`: the handles, one a robot.
+    `room`: name of a room that ships with the program, or a room file. Its walls stand off that map by normal errors of
+    `survey_sigma_m` (None: what the map states; 0: exactly as mapped), drawn with `room_seed` (None: `seed`).
+    `robots`: the handles, one a robot.
     """
 
     def __init__(
@@ -45,12 +47,16 @@ class Bench:
         battery: float = 0.8,
         serial: str = "pty",
         dock: str | None = None,
+        room_seed: int | None = None,
+        survey_sigma_m: float | None = None,
     ) -> None:
         self.time_scale = time_scale
         self._arguments = [
             *("--room", str(room), "--time-scale", str(time_scale), "--seed", str(seed), "--robots", str(robots)),
             *("--battery", str(battery), "--serial", serial, "--parent", str(os.getpid())),
             *(("--dock", dock) if dock else ()),
+            *(("--room-seed", str(room_seed)) if room_seed is not None else ()),
+            *(("--survey-sigma", str(survey_sigma_m)) if survey_sigma_m is not None else ()),
         ]
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: _Connection | None = None

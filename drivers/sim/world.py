@@ -46,7 +46,9 @@ class World:
 
     Satisfies `drivers.sim.body.SimulatedBody`; `scan` is what a simulated LiDAR's server takes its scans from. Given
     the same seed and the same commands at the same times of `clock`, the same happens. `dock` names the dock at which
-    the robot starts, within millimetres, as it would after a docking run.
+    the robot starts, within millimetres, as it would after a docking run. When the motor board has not looked at its
+    body for `waits_for_board_s` the body stands still until it does: a machine too busy for the board must not look
+    like a robot that does not obey.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class World:
         beams: BeamModel | None = None,
         docking: DockingModel | None = None,
         battery_ratio: float = 0.8,
+        waits_for_board_s: float = math.inf,
     ) -> None:
         self.room = room
         self._clock = clock
@@ -80,7 +83,8 @@ class World:
         self._people: dict[str, Person] = {}
         self._obstacles = _Obstacles(room, self._dock.pose.xyh)
         self._battery = Battery(battery_ratio, self._at_dock().on_contacts)
-        self._start = clock.now()
+        self._start = self._board_looked = clock.now()
+        self._waits_for_board_s = waits_for_board_s
         self._steps = 0
         self._history: deque[tuple[int, float, float, float, Twist]] = deque(maxlen=_HISTORY_STEPS)
         self._remember()
@@ -90,26 +94,26 @@ class World:
     def set_wheel_speeds(self, left_m_s: float, right_m_s: float) -> None:
         """Nominal rim speeds from now on, m/s."""
         with self._lock:
-            self.advance_to(self._clock.now())
+            self._board_looks()
             self._robot.ask(self._now, left_m_s, right_m_s)
 
     def start_docking(self) -> None:
         """Begin the robot's own docking run."""
         with self._lock:
-            self.advance_to(self._clock.now())
+            self._board_looks()
             self._docking_run = DockingRun(self._docking_model, self._chance)
 
     def stop_docking(self) -> None:
         """End the docking run; the wheels rest."""
         with self._lock:
-            self.advance_to(self._clock.now())
+            self._board_looks()
             if self._docking_run is not None:
                 self._end_docking()
 
     def reading(self) -> BodyReading:
         """Encoders, switches, battery and infrared receivers as they are now."""
         with self._lock:
-            self.advance_to(self._clock.now())
+            self._board_looks()
             robot, battery, at = self._robot, self._battery, self._at_dock()
             facing_away = abs(at.heading) < math.pi / 3
             infrared = at.infrared
@@ -226,9 +230,17 @@ class World:
 
     # How time passes.
 
+    def _board_looks(self) -> None:
+        """The motor board sees to its body: catch up with the clock, less the time that the body waited for it."""
+        now = self._clock.now()
+        self._start += max(0.0, now - self._board_looked - self._waits_for_board_s)
+        self._board_looked = now
+        self.advance_to(now)
+
     def advance_to(self, time: float) -> None:
         """Let everything happen up to `time`, in steps of 2 ms; does nothing for a time that has passed."""
         with self._lock:
+            time = min(time, self._board_looked + self._waits_for_board_s)
             target = math.floor((time - self._start) / STEP_S)
             while self._steps < target:
                 if self._still():

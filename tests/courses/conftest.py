@@ -47,6 +47,7 @@ class RoomBase:
         self._reason: StopReason | None = StopReason.COMMANDED
         self._scan: Scan | None = None
         self._unacknowledged = False
+        self._docks = False
 
     @property
     def applied(self) -> Twist:
@@ -59,7 +60,9 @@ class RoomBase:
         self._judge()
 
     def stop(self) -> None:
-        self._asked = Twist(0.0, 0.0)
+        if self._docks:
+            self.cancel_docking()
+        self._asked, self._asked_at = Twist(0.0, 0.0), self.clock.now()
         self._unacknowledged = False
         self._judge()
 
@@ -81,8 +84,13 @@ class RoomBase:
     def status(self) -> MotionStatus:
         self._judge()
         reason = StopReason.EMERGENCY_STOP if self.latched else self._reason
+        if self._docks:
+            if reason is StopReason.COMMANDED:
+                reason = None
+            elif reason is not None:
+                self.cancel_docking()
         return MotionStatus(
-            self.clock.now(), reason is None, self.latched, False, reason, "", self._asked, self._applied, 0
+            self.clock.now(), reason is None, self.latched, self._docks, reason, "", self._asked, self._applied, 0
         )
 
     def scan(self, after: float = 0.0, timeout: float = 1.0) -> Scan:
@@ -112,9 +120,11 @@ class RoomBase:
         yield forever()
 
     def seek_dock(self) -> None:
+        self._docks = True
         self.world.start_docking()
 
     def cancel_docking(self) -> None:
+        self._docks = False
         self.world.stop_docking()
 
     def emergency_stop(self, reason: str) -> None:

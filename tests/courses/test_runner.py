@@ -10,13 +10,15 @@ import pytest
 
 from courses.cancelling import CancelToken
 from courses.course import Course
+from courses.driving import Driver
+from courses.errors import RobotFaultError
 from courses.evaluate import evaluate
 from courses.playback import read_recording
-from courses.progress import CourseEnded, Hindered, LegStarted, Moving, PointMeasured, Progress
+from courses.progress import CourseEnded, DockingStarted, Hindered, LegStarted, Moving, PointMeasured, Progress
 from courses.runner import run_course
 from courses.verdict import Consistency, Verdict
 from drivers.documents import DocumentError
-from drivers.types import StopReason, Twist
+from drivers.types import BaseState, StopReason, Twist
 
 AT_REST = Twist(0.0, 0.0)
 
@@ -208,3 +210,84 @@ def test_a_robot_that_never_docks_failed(base, course: Course) -> None:
     assert not result.docking.outcome.docked
     assert result.docking.outcome.attempts == 3
     assert any("did not dock in 3 attempts" in reason for reason in result.judged.reasons)
+
+
+def test_a_docking_run_that_stale_scans_ended_does_not_count_as_an_attempt(base, course: Course) -> None:
+    def watch(progress: Progress) -> None:
+        if isinstance(progress, DockingStarted):
+            until = base.clock.now() + 1.0
+            base.refusal = lambda now: StopReason.LIDAR_STALE if now < until else None
+
+    result = run_course(course, base, base.clock, watcher=watch)
+    assert result.verdict is Verdict.PASSED
+    assert result.docking is not None
+    assert result.docking.outcome.attempts == 1
+    assert [event.detail for event in result.events if event.kind == "docking ended"] == ["lidar_stale: "]
+
+
+def test_a_docking_run_that_was_told_to_stop_is_made_again(base, course: Course) -> None:
+    told = iter([True])
+
+    def watch(progress: Progress) -> None:
+        if isinstance(progress, Moving) and base.status().docking and next(told, False):
+            base.stop()
+
+    result = run_course(course, base, base.clock, watcher=watch)
+    assert next(told, None) is None
+    assert result.verdict is Verdict.PASSED
+    assert result.docking is not None
+    assert result.docking.outcome.attempts == 1
+
+
+def test_somebody_who_keeps_standing_before_the_dock_makes_the_run_errored(base, course: Course) -> None:
+    def watch(progress: Progress) -> None:
+        if isinstance(progress, DockingStarted):
+            base.refusal = lambda now: StopReason.OBSTACLE
+
+    result = run_course(course, base, base.clock, watcher=watch)
+    assert result.verdict is Verdict.ERRORED
+    assert any("obstacle" in reason for reason in result.lab_errors)
+
+
+def test_a_base_that_was_stopped_too_late_by_a_busy_computer_says_nothing_of_the_robot(
+    base, short_course: Course
+) -> None:
+    stalls = iter([0.8])
+
+    def watch(progress: Progress) -> None:
+        if isinstance(progress, Moving) and progress.pose.x > 1.7:
+            base.clock.sleep(next(stalls, 0.0))
+
+    result = run_course(short_course, base, base.clock, watcher=watch)
+    assert result.verdict is Verdict.ERRORED
+    assert "point B is outside its margin, but on the way there" in result.lab_errors[0]
+    assert "too busy" in result.lab_errors[0]
+
+
+def test_time_without_a_reading_is_no_evidence_of_wheels_that_turn(base, course: Course, monkeypatch) -> None:
+    driver = Driver(base, base.clock, course.room, course.file.point("A").pose)
+    base.drive(0.3, 0.0)
+    base.clock.sleep(0.2)
+    base.stop()
+    read, stalls = base.state, iter([0.0, 7.0])
+
+    def late() -> BaseState:
+        base.clock.sleep(next(stalls, 0.0))
+        return read()
+
+    monkeypatch.setattr(base, "state", late)
+    driver.wait_for_rest(0.1, limit_s=5.0)
+    assert base.applied == AT_REST
+
+
+def test_wheels_that_turn_on_after_a_stop_are_the_robots_fault(base, course: Course, monkeypatch) -> None:
+    driver = Driver(base, base.clock, course.room, course.file.point("A").pose)
+    read = base.state
+
+    def rolling() -> BaseState:
+        base.world.set_wheel_speeds(0.02, -0.02)
+        return replace(read(), left_ticks=round(base.clock.now() * 100))
+
+    monkeypatch.setattr(base, "state", rolling)
+    with pytest.raises(RobotFaultError, match="still turn 5 s after"):
+        driver.wait_for_rest(0.1, limit_s=5.0)

@@ -254,3 +254,19 @@ def test_cliff_and_wheel_drop_show_on_command() -> None:
     robot.body = BodyModel(cliff=True, wheel_drop=True)
     assert robot.reading().cliff
     assert robot.reading().wheel_drop
+
+
+def test_a_robot_whose_board_gets_no_time_waits_for_it() -> None:
+    clock = ManualClock(50.0)
+    robot = World(ROOM, clock, "A", waits_for_board_s=0.05)
+    robot.set_wheel_speeds(0.3, 0.3)
+    run(robot, clock, 2.0)
+    before = robot.truth()
+    assert before.linear > 0.2
+    clock.advance(3.0)  # nobody serves the board; the LiDAR and the experimenter look on
+    robot.scan(clock.now())
+    assert robot.truth().x == pytest.approx(before.x + 0.05 * before.linear, abs=0.01)
+    robot.set_wheel_speeds(0.0, 0.0)  # what the board then hears takes effect as if nothing had been
+    run(robot, clock, 2.0)
+    assert robot.truth().linear == 0
+    assert robot.truth().x < before.x + 0.25
