@@ -11,17 +11,16 @@ from pathlib import Path
 
 import structlog
 
-from drivers import documents
 from labctl.auth import LOCAL_ADMINISTRATOR
 from labctl.config import Lab
-from labctl.jobs import Job, Step, parse_job
 from labctl.leases import DEADLINE_MARGIN_S, Leases, Listeners
+from labctl.presence import Presence
 from labctl.registry import ActionRegistry
 from labctl.robots import Fleet
 from labctl.scoring import AudioFiles, AudioJobs, AudioPool
-from labctl.sequencer import RUN_LEASE_S, Sequencer
-from labctl.store import ArtifactStore, Store, inventory, open_store, running
-from labctl.store.leasing import Grant
+from labctl.sequencer import Sequencer
+from labctl.store import ArtifactStore, Store, inventory, open_store, submitting
+from labctl.submission import Submissions
 from labctl.workers import worker_pool
 
 log = structlog.get_logger(__name__)
@@ -38,46 +37,28 @@ class Daemon:
     fleet: Fleet
     leases: Leases
     sequencer: Sequencer
+    submissions: Submissions
     audio_files: AudioFiles
     audio_jobs: AudioJobs
 
-    def submit(self, text: str, source: str, owner: str) -> str:
-        """Queue the job in a YAML or JSON text; returns its id. Raises `drivers.documents.DocumentError`."""
-        job = self.check(text, source)
-        return self.leases.change(
-            lambda transaction: running.submit(
-                transaction,
-                owner=owner,
-                name=job.name,
-                document=job.model_dump(mode="json", by_alias=True),
-                require=job.requirements(),
-                priority=job.priority,
-                lease_s=RUN_LEASE_S,
-            )
-        )
-
-    def check(self, text: str, source: str) -> Job:
-        """The job in a text, with its actions' parameters checked; changes nothing."""
-        return parse_job(text, source, self._check_step)
-
     def cancel(self, job: str, reason: str) -> None:
-        """End a job: a queued one at once, a running one after its teardown."""
-        run = self.leases.change(lambda transaction: running.cancel_job(transaction, job, reason))
-        if run is not None:
-            self.sequencer.cancel(run, reason)
-
-    def _check_step(self, step: Step) -> list[tuple[documents.Location, str]]:
-        return list(self.actions.check(step))
+        """End a job: what is queued of it at once, what is running after its teardown."""
+        self.leases.change(lambda transaction: submitting.cancel(transaction, job, reason))
 
 
 @contextmanager
-def run_daemon(lab: Lab, data: Path, database: str | None = None) -> Iterator[Daemon]:
-    """A daemon, from entry to exit. Raises `labctl.store.database.StoreError` when its state cannot be used."""
+def run_daemon(lab: Lab, data: Path, database: str | None = None, url: str | None = None) -> Iterator[Daemon]:
+    """A daemon, from entry to exit. `url`: where other daemons of the lab reach its API.
+
+    Raises `labctl.store.database.StoreError` when its state cannot be used, `labctl.store.inventory.DeviceOwnedError`
+    when another daemon has one of its devices.
+    """
     with contextlib.ExitStack() as stack:
         store = open_store(data, database)
         stack.callback(store.close)
         fleet = Fleet(lab, data, store)
-        store.write(lambda transaction: inventory.register(transaction, lab.devices, set(fleet.robots)))
+        presence = Presence(store, lab.lab, url, lab.devices)
+        presence.sign_in(set(fleet.robots))
         local = LOCAL_ADMINISTRATOR
         store.write(lambda transaction: inventory.add_principal(transaction, local.name, local.kind))
         scratch = data / "scratch"
@@ -92,33 +73,22 @@ def run_daemon(lab: Lab, data: Path, database: str | None = None) -> Iterator[Da
         actions = ActionRegistry()
         leases = Leases(store)
         sequencer = Sequencer(
-            lab, store, artifacts, actions, fleet, workers, leases, scratch, lambda file: audio_files.path(file)[0], {}
+            lab, store, artifacts, actions, fleet, workers, leases, scratch, lambda file: audio_files.path(file)[0]
         )
-        leases.listen(_relay(fleet, sequencer))
-        for grant in store.write(running.recover):
+        submissions = Submissions(store, leases, actions)
+        leases.listen(Listeners(fleet.granted, fleet.granted, fleet.ended))
+        for grant in store.write(leasing.held_by_people):
             fleet.granted(grant, time.monotonic() + grant.duration_s - DEADLINE_MARGIN_S)
-        sequencer.adopt_leftovers()
-        fleet.on_change = leases.schedule
+        sequencer.recover()
+        fleet.on_change = presence.changed = leases.schedule
+        stack.callback(presence.stop)
         stack.callback(leases.stop)
         stack.callback(fleet.close)
         stack.callback(sequencer.close)
+        presence.start()
         fleet.start()
         leases.start()
+        sequencer.start()
         leases.schedule()
         audio_jobs.resume()
-        yield Daemon(lab, store, artifacts, actions, fleet, leases, sequencer, audio_files, audio_jobs)
-
-
-def _relay(fleet: Fleet, sequencer: Sequencer) -> Listeners:
-    """The guards hear of a lease before anything drives on it, and of its end before anybody else gets the robot."""
-
-    def granted(grant: Grant, deadline: float) -> None:
-        fleet.granted(grant, deadline)
-        if grant.job is not None:
-            sequencer.start(grant)
-
-    def ended(grant: Grant) -> None:
-        fleet.ended(grant)
-        sequencer.lease_ended(grant)
-
-    return Listeners(granted, fleet.granted, ended)
+        yield Daemon(lab, store, artifacts, actions, fleet, leases, sequencer, submissions, audio_files, audio_jobs)

@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 import structlog
 
 from labctl.matching import Requirement
-from labctl.store import Store, Transaction, leasing
-from labctl.store.database import database_time
+from labctl.store import Store, Transaction, leasing, running
 from labctl.store.leasing import Grant
 
 Result = TypeVar("Result")
@@ -92,9 +91,11 @@ class Leases:
         def both(transaction: Transaction) -> tuple[Result, list[Grant], list[Grant]]:
             ended.clear()
             result = work(transaction)
-            if isinstance(result, Grant):
-                ended.append(result)
+            ended.extend(each for each in (result if isinstance(result, list) else [result]) if isinstance(each, Grant))
             granted, expired = leasing.schedule(transaction)
+            for grant in granted:
+                if grant.job is not None:
+                    running.start_run(transaction, grant)
             return result, granted, [*ended, *expired]
 
         result, granted, over = self._store.write(both)
@@ -114,7 +115,7 @@ class Leases:
             self._review.clear()
             with self._store.read() as connection:
                 expiry = leasing.next_expiry(connection)
-                now = database_time(connection)
+                now = self._store.time(connection)
             wait = _REVIEW_S if expiry is None else min(_REVIEW_S, max(0.0, expiry - now) + 0.005)
             if not self._review.wait(wait) and not self._stopping:
                 try:

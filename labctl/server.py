@@ -59,9 +59,9 @@ def serve(lab: Lab, listener: socket.socket, data: Path, database: str | None = 
     sys.setswitchinterval(_SWITCH_S)
     with contextlib.suppress(OSError):  # where the system lets it: an emergency stop goes before what computes
         os.setpriority(os.PRIO_PROCESS, 0, _NICE)
-    with run_daemon(lab, data, database) as daemon:
-        host, port = listener.getsockname()[:2]
-        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    host, port = listener.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    with run_daemon(lab, data, database, url) as daemon:
 
         def announce() -> None:
             print(json.dumps({"ready": True, "url": url, "pid": os.getpid(), "data": str(data.resolve())}), flush=True)

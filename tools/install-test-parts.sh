@@ -7,6 +7,7 @@ pipewire pipewire-pulse wireplumber dbus-daemon
 libportaudio2 libasound2-plugins
 chromium chromium-driver
 openssh-server openssh-client
+postgresql-15
 "
 
 if ! command -v dpkg-query >/dev/null 2>&1; then

@@ -60,7 +60,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8470,
     data: Annotated[Path, typer.Option(help="Folder of the lab's state.")] = Path("labctl-data"),
     database: Annotated[
-        str | None, typer.Option(help="SQLite URL; DATA/lab.db unless given.", show_default=False)
+        str | None, typer.Option(help="sqlite:/// or postgresql:// URL; DATA/lab.db unless given.", show_default=False)
     ] = None,
     parent: Annotated[
         int | None, typer.Option(metavar="PID", help="End when this parent process is gone.", show_default=False)

@@ -27,6 +27,7 @@ def run_daemon_process(
     from labctl.logs import configure
     from labctl.server import BindError, bind, serve
     from labctl.store.database import StoreError
+    from labctl.store.inventory import DeviceOwnedError
 
     configure()
     try:
@@ -41,7 +42,7 @@ def run_daemon_process(
     try:
         with listener:
             serve(lab, listener, data, database)
-    except StoreError as exc:
+    except (StoreError, DeviceOwnedError) as exc:
         raise ExpectedError(str(exc), USAGE) from None
     except KeyboardInterrupt:
         return PASSED

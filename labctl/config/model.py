@@ -23,13 +23,21 @@ class Section(BaseModel):
 
 
 class DeviceConfig(Section):
-    """What every device has. `room`: the room that a lease of the device takes as well."""
+    """What every device has. `room`: the room that a lease of the device takes as well. `site`: the place it is at."""
 
     files: ClassVar[tuple[str, ...]] = ()  # fields that hold paths, which count from the lab file's folder
+    offers: ClassVar[tuple[str, ...]] = ()  # capabilities: names of protocols in drivers.protocols
 
     kind: str
     labels: dict[Label, Label] = {}
     room: Name | None = None
+    model: Label | None = None
+    site: Label | None = None
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """What it can do, where that depends on more than its kind."""
+        return self.offers
 
 
 class RoomConfig(DeviceConfig):
@@ -41,6 +49,8 @@ class RoomConfig(DeviceConfig):
 
 class LidarConfig(DeviceConfig):
     """A LiDAR that stands by itself: `tcp://host:10940` or `serial:///dev/ttyACM0`."""
+
+    offers: ClassVar[tuple[str, ...]] = ("PoseScanner",)
 
     kind: Literal["lidar"] = "lidar"
     driver: Literal["scip"] = "scip"
@@ -82,6 +92,7 @@ class RobotConfig(DeviceConfig):
     """
 
     files: ClassVar[tuple[str, ...]] = ("calibration",)
+    offers: ClassVar[tuple[str, ...]] = ("MotionBase", "PoseScanner", "Docking", "EmergencyStop")
 
     kind: Literal["robot"] = "robot"
     room: Name

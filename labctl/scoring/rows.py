@@ -9,9 +9,9 @@ import sqlalchemy as sa
 
 from labctl.errors import ConflictError, NotFoundError
 from labctl.scoring.model import AudioJob
-from labctl.store.database import Transaction
 from labctl.store.identifiers import new_id
 from labctl.store.tables import audio_files, audio_jobs, audio_scores
+from labctl.store.transaction import Transaction
 
 _ORDER = ("passed", "failed", "errored")
 

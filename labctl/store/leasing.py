@@ -10,9 +10,9 @@ import sqlalchemy as sa
 
 from labctl.errors import ConflictError, InvalidInputError, NotFoundError
 from labctl.matching import Candidate, Requirement, match
-from labctl.store.database import Transaction
 from labctl.store.identifiers import new_id
 from labctl.store.tables import devices, lease_devices, leases
+from labctl.store.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)

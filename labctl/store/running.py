@@ -9,10 +9,10 @@ import sqlalchemy as sa
 from labctl.errors import ConflictError, NotFoundError
 from labctl.matching import Requirement
 from labctl.store import leasing
-from labctl.store.database import Transaction
 from labctl.store.identifiers import new_id
 from labctl.store.leasing import Grant
 from labctl.store.tables import artifacts, jobs, leases, measurements, runs
+from labctl.store.transaction import Transaction
 
 
 def submit(

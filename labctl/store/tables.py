@@ -37,6 +37,20 @@ principals = Table(
     Column("created_at", Double, nullable=False),
 )
 
+# The processes that form the lab; on SQLite there is one.
+daemons = Table(
+    "daemons",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),  # of the lab, in its lab file
+    Column("url", Text),  # where other daemons reach its API
+    Column("version", Text, nullable=False),
+    Column("epoch", _Big, nullable=False),  # grows with each start of any daemon
+    Column("started_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),  # gone unless it is heard of before then
+)
+
 devices = Table(
     "devices",
     metadata,
@@ -44,9 +58,17 @@ devices = Table(
     Column("kind", Text, nullable=False),
     Column("labels", JSON, nullable=False),
     Column("room", Text),  # the room that a lease of this device takes too
-    Column("state", Text, nullable=False),  # good, offline, removed
+    Column("state", Text, nullable=False),  # good, suspect, quarantined, maintenance, offline, removed
     Column("state_reason", Text, nullable=False),
     Column("state_since", Double, nullable=False),
+    Column("daemon", Text),  # whose device it is; rooms are everybody's
+    Column("model", Text),
+    Column("site", Text),
+    Column("capabilities", JSON, nullable=False, server_default=text("'[]'")),  # names of drivers.protocols
+    Column("facts", JSON, nullable=False, server_default=text("'{}'")),  # numbers that change: battery_ratio ...
+    Column("offline", Text),  # why it does not answer, also while it is in maintenance; NULL when it does
+    Column("revision", _Big, nullable=False, server_default=text("0")),  # of the lab, at its last change
+    Index(None, "revision"),
 )
 
 # Monotonic numbers that must never repeat, such as the fencing number.
@@ -74,15 +96,16 @@ jobs = Table(
     Index(None, "state"),
 )
 
-# A lease begins as a request (waiting), and is then active until it is released, expires or is refused.
+# A lease begins as a request (waiting, or reserved for a time to come), and is then active until it is released or
+# expires; or it is refused.
 leases = Table(
     "leases",
     metadata,
     Column("id", Text, primary_key=True),
-    Column("state", Text, nullable=False),  # waiting, active, released, expired, refused
+    Column("state", Text, nullable=False),  # waiting, reserved, active, released, expired, refused
     Column("holder", Text, nullable=False),
     Column("job_id", Text, ForeignKey("jobs.id")),
-    Column("require", JSON, nullable=False),  # [{"role", "device" or "kind" and "labels"}]
+    Column("require", JSON, nullable=False),  # [{"role", "device" or "kind", "labels" ...}]
     Column("duration_s", Double, nullable=False),
     Column("fencing", _Big, unique=True),
     Column("requested_at", Double, nullable=False),
@@ -90,7 +113,19 @@ leases = Table(
     Column("expires_at", Double),
     Column("ended_at", Double),
     Column("end_reason", Text),
+    Column("daemon", Text),  # whose device fills the first role: it leads the run
+    Column("priority", Integer, nullable=False, server_default=text("0")),
+    Column("rooms", Boolean, nullable=False, server_default=text("true")),  # whether it takes its devices' rooms
+    Column("heartbeat_s", Double),  # over when not heard of for so long, whatever its duration
+    Column("limit_s", Double),  # held for so long at most; its duration unless given
+    Column("expected_s", Double),  # likely held for so long
+    Column("starts_at", Double),  # of a reservation
+    Column("ends_at", Double),  # when its duration is over; expires_at is earlier when it needs a heartbeat
+    Column("until", Double),  # it may not be renewed beyond, since others were promised its devices
+    Column("revision", _Big, nullable=False, server_default=text("0")),  # of the lab, at its last change
     Index(None, "state"),
+    Index(None, "revision"),
+    Index(None, "job_id"),
 )
 
 lease_devices = Table(

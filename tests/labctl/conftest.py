@@ -1,4 +1,4 @@
-"""A daemon in this process, without robots, for the tests of what needs none."""
+"""Databases of both kinds; a daemon in this process, without robots, for the tests of what needs none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+import sqlalchemy as sa
 import uvicorn
+from _postgresql import Cluster
 from pydantic import BaseModel
 
 from labctl.api import create_app
@@ -44,9 +46,34 @@ class ScriptedAction:
         return self._act(context)
 
 
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Cluster]:
+    """A PostgreSQL server of this test process."""
+    cluster = Cluster()
+    yield cluster
+    cluster.remove()
+
+
+@pytest.fixture(scope="session")
+def migrated(postgresql: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database with the tables in it, to copy."""
+    url = postgresql.create()
+    open_store(tmp_path_factory.mktemp("template"), url).close()
+    return sa.make_url(url).database or ""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of either kind, for one test. Daemons that share it need different data folders."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'lab.db'}"
+    cluster: Cluster = request.getfixturevalue("postgresql")
+    return cluster.create(request.getfixturevalue("migrated"))
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(tmp_path / "store")
+def store(tmp_path: Path, database_url: str) -> Iterator[Store]:
+    opened = open_store(tmp_path / "store", database_url)
     yield opened
     opened.close()
 
@@ -59,8 +86,8 @@ def lab(tmp_path: Path) -> Lab:
 
 
 @pytest.fixture
-def daemon(lab: Lab, tmp_path: Path) -> Iterator[Daemon]:
-    with run_daemon(lab, tmp_path / "data") as running:
+def daemon(lab: Lab, tmp_path: Path, database_url: str) -> Iterator[Daemon]:
+    with run_daemon(lab, tmp_path / "data", database_url) as running:
         yield running
 
 

@@ -1,0 +1,71 @@
+"""One unit of work: statements, the database's time, and events that become visible together with the change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+
+from labctl.store import tables
+from labctl.store.backend import Backend
+
+
+class Transaction:
+    """What a write is given. A write may be run again from its beginning when the database was lost meanwhile."""
+
+    def __init__(self, connection: sa.Connection, backend: Backend, daemon: str = "") -> None:
+        self.connection = connection
+        self.daemon = daemon
+        self.topics: set[str] = set()  # what changed: "events", "leases"
+        self.undo: list[Callable[[], None]] = []  # called when it is rolled back
+        self._backend = backend
+        self._now: float | None = None
+        self._revision: int | None = None
+
+    @property
+    def now(self) -> float:
+        """Seconds since 1970 by the database's clock; one value for the whole transaction."""
+        if self._now is None:
+            self._now = self._backend.time(self.connection)
+        return self._now
+
+    @property
+    def revision(self) -> int:
+        """What the rows of devices and leases that this transaction changes bear, so that others find them."""
+        if self._revision is None:
+            self._revision = self.count_up("revision")
+            self.topics.add("leases")
+        return self._revision
+
+    def execute(self, statement: sa.Executable, rows: list[dict[str, Any]] | None = None) -> sa.CursorResult[Any]:
+        return self.connection.execute(statement, rows)
+
+    def emit(
+        self,
+        kind: str,
+        *,
+        device: str | None = None,
+        lease: str | None = None,
+        job: str | None = None,
+        run: str | None = None,
+        **data: Any,
+    ) -> None:
+        """Append one event."""
+        row = {"time": self.now, "kind": kind, "device": device, "lease_id": lease, "job_id": job, "run_id": run}
+        self.connection.execute(_INSERT_EVENT, [{**row, "data": data}])
+        self.topics.add("events")
+
+    def count_up(self, counter: str) -> int:
+        """The next number of a sequence that never repeats, gaps or not."""
+        update = sa.update(tables.counters).where(tables.counters.c.name == counter)
+        value = self.connection.execute(
+            update.values(value=tables.counters.c.value + 1).returning(tables.counters.c.value)
+        ).scalar()
+        if value is None:
+            value = 1
+            self.connection.execute(sa.insert(tables.counters).values(name=counter, value=value))
+        return int(value)
+
+
+_INSERT_EVENT = sa.insert(tables.events).inline()
