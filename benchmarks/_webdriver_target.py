@@ -1,6 +1,6 @@
 """A WebDriver server that does nothing, quickly, and misbehaves on request: for measurements and for tests of faults.
 
-`python benchmarks/_webdriver_target.py` serves it on a free loopback port and prints its URL.
+`python benchmarks/_webdriver_target.py [PORT]` serves it on a loopback port, free unless given, and prints its URL.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import sys
 import threading
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
@@ -186,7 +187,7 @@ async def _end_tasks() -> None:
 
 
 async def _main() -> None:
-    target = TrivialTarget(keep=False)
+    target = TrivialTarget(keep=False, port=int(sys.argv[1]) if len(sys.argv) > 1 else 0)
     await target.start()
     print(target.url, flush=True)
     with contextlib.suppress(asyncio.CancelledError):

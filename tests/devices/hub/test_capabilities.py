@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -149,12 +150,8 @@ JSON = st.recursive(
 @given(JSON)
 def test_no_json_whatever_makes_it_stumble(document):
     for parameters in (document, {"capabilities": document}, {"capabilities": {"alwaysMatch": document}}):
-        try:
-            candidates = process(parameters)
-        except WebDriverError as exc:
-            assert exc.code == "invalid argument"
-        else:
-            assert candidates
+        with contextlib.suppress(WebDriverError):
+            assert process(parameters)
 
 
 @given(st.dictionaries(st.sampled_from(["a:a", "b:b", "c:c"]), JSON.filter(lambda value: value is not None)))
