@@ -5,17 +5,20 @@ packages="
 pulseaudio pulseaudio-utils libpulse0
 pipewire pipewire-pulse wireplumber dbus-daemon
 libportaudio2 libasound2-plugins
-chromium chromium-driver
+chromium chromium-driver firefox-esr
 openssh-server openssh-client
 postgresql-15
 "
 
+command -v npm >/dev/null 2>&1 || packages="$packages npm"
+appium=$(dirname "$0")/install-appium.sh
+
 if ! command -v dpkg-query >/dev/null 2>&1; then
     echo "The tests need these Debian packages or their like:" $packages >&2
-    for program in pulseaudio pactl pipewire-pulse chromium chromedriver ssh; do
+    for program in pulseaudio pactl pipewire-pulse chromium chromedriver firefox npm ssh; do
         command -v "$program" >/dev/null 2>&1 || { echo "$program is missing" >&2; exit 2; }
     done
-    exit 0
+    exec sh "$appium"
 fi
 
 missing=
@@ -24,7 +27,7 @@ for package in $packages; do
     status=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)
     [ "$status" = installed ] || missing="$missing $package"
 done
-[ -n "$missing" ] || exit 0
+[ -n "$missing" ] || exec sh "$appium"
 
 if [ "$(id -u)" != 0 ]; then
     echo "The tests need packages that are not installed. Install them, then try again:" >&2
@@ -44,3 +47,4 @@ fi
 apt-get update -q
 # shellcheck disable=SC2086 # a list of words
 apt-get install -q -y --no-install-recommends $missing
+sh "$appium"
