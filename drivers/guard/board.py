@@ -73,6 +73,8 @@ class GuardedBoard:
             self._breaks = state.odometry_breaks
             self._core.reckoning.forget()
         self._core.take_board(state)
+        if self._sentinel is not None and (trouble := self._sentinel.trouble):
+            self._core.board_silent(StopReason.BOARD_FAULT, trouble)
         return state
 
     def stop_now(self) -> str | None:

@@ -291,7 +291,7 @@ class GuardClient:
             self._subscribed = wanted
 
     def _jitter(self) -> float:
-        """What 50 ms of the machine's scheduling are in the client's clock, when that runs fast."""
+        """How old a reading may get by the machine's scheduling alone (0.3 s of it), in the client's clock."""
         wall = self._clock.to_wall(1.0)
         return 0.3 / wall if wall > 0 else 0.0
 

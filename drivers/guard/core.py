@@ -12,12 +12,13 @@ from drivers.errors import MotionRefusedError
 from drivers.guard.docking import DockingRun
 from drivers.guard.latch import Memory
 from drivers.guard.reckoning import Reckoning
-from drivers.guard.rules import REST, Located, Verdict, clamp, judge, ramp
+from drivers.guard.rules import REST, Located, Verdict, clamp, held_back, judge, ramp
 from drivers.guard.settings import GuardSettings
 from drivers.guard.surroundings import Rays, Surroundings
 from drivers.types import BaseMode, BaseState, MotionStatus, Pose, Scan, StopReason, Twist
 
 _LONGEST_TICK_S = 0.1
+_JUST_AFTER_S = 1e-4
 # A board that was asked for safe mode and is not in it after so long does not obey.
 _WAKE_LIMIT_S = 1.5
 # A reading sooner than this after the end of a docking run was asked for may still tell the mode from before the run.
@@ -63,6 +64,7 @@ class GuardCore:
         self.docking: DockingRun | None = None
         self.lidar_trouble = ""  # why no scans come, in words
         self.applied = REST
+        self._wanted = REST  # what the command comes to by speeding up, before anything slows it down
         self.stops = 0
         self._deadline: float | None = None
         self._holder = 0
@@ -98,11 +100,16 @@ class GuardCore:
 
     def take_board(self, state: BaseState) -> None:
         """Take a reading of the motor board."""
+        pressed_before = self.board is not None and self.board.bump
         self.board = state
         self._silent = None
         self.reckoning.update(state)
         fault = self._board_fault(state)
-        if fault is not None and self.applied != REST and not self._backing_off(self.applied, fault):
+        if fault is None or self.applied == REST:
+            return
+        # A bumper that is pressed while the base reverses met something new: that is no backing off.
+        hit = fault.reason is StopReason.BUMPER and not pressed_before
+        if hit or not self._backing_off(self.applied, fault):
             self._held = fault
 
     def board_silent(self, reason: StopReason, detail: str) -> None:
@@ -213,8 +220,12 @@ class GuardCore:
             raise MotionRefusedError(f"docking of {self.settings.name} is refused ({refusal.reason}): {refusal.detail}")
         self._command = None
         self._cancelling = False
-        self.applied = REST
+        self.applied = self._wanted = REST
         self.docking = run
+
+    def docking_not_begun(self, why: str) -> None:
+        """The board did not take the command to dock; it may have got it all the same, so the run is ended."""
+        self._end_docking(Verdict(REST, StopReason.BOARD_FAULT, why))
 
     # What the wheels may do
 
@@ -231,7 +242,7 @@ class GuardCore:
         """What is to be done now. Call at least every 20 ms."""
         elapsed = min(_LONGEST_TICK_S, max(0.0, now - self._ticked)) if self._ticked is not None else 0.0
         if self._ticked is not None and now - self._ticked > self._stalled_after_s:
-            self.applied = REST
+            self.applied = self._wanted = REST
         self._ticked = now
         if self.docking is not None:
             refusal = self._refusal(self._holder, now) or self._lifted()
@@ -249,14 +260,18 @@ class GuardCore:
         if self.applied != REST and verdict.applied == REST:
             self.stops += 1
         self.applied = verdict.applied
+        if self.applied == REST:
+            self._wanted = REST
         self._verdict = verdict
         if self._cancelling:
             return Decision(Act.CANCEL_DOCKING, REST)
         return self._write(verdict, now)
 
     def next_change(self, now: float, most_s: float) -> float:
-        """When to tick next: in `most_s` seconds, or sooner, when the command or the lease runs out before that."""
+        """When to tick next: in `most_s` seconds, or sooner, when command, lease or scan runs out before that."""
         ends = [now + most_s]
+        if self._surroundings is not None and self.applied != REST:
+            ends.append(self._surroundings.time + self.settings.lidar.max_age_s + _JUST_AFTER_S)
         if self._command is not None:
             ends.append(self._command.issued + self.settings.command_ttl_s)
         if self._deadline is not None:
@@ -292,7 +307,8 @@ class GuardCore:
         if (refusal := self._refusal(self._holder, now) or self._command_refusal(command, now)) is not None:
             return refusal
         limits = self.settings.limits
-        wanted = ramp(clamp(command.twist, limits), self.applied, elapsed, limits)
+        self._wanted = ramp(clamp(command.twist, limits), self._wanted, elapsed, limits)
+        wanted = held_back(self._wanted, self.applied, elapsed, limits)
         if wanted == REST:
             # The very first tick from rest has no time to speed up in: allowed, but still standing.
             return Verdict(REST, None, "")
@@ -329,7 +345,7 @@ class GuardCore:
         if self.board is None or self.board.mode in (BaseMode.SAFE, BaseMode.FULL):
             self._waking_since = None
             return Decision(Act.DRIVE, verdict.applied)
-        self.applied = REST  # a board that is not in safe mode does not turn its wheels for us
+        self.applied = self._wanted = REST  # a board that is not in safe mode does not turn its wheels for us
         self._waking_since = now if self._waking_since is None else self._waking_since
         if now - self._waking_since > _WAKE_LIMIT_S:
             detail = f"the board stays in {self.board.mode} mode, in which it ignores drive commands"

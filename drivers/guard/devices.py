@@ -27,9 +27,13 @@ _REPLACE_AGAIN_S = 0.2
 
 
 class Sentinel:
-    """The second process that stops the base when this one dies or stalls. Only for lines that are local devices."""
+    """The second process that stops the base when this one dies or stalls. Only for lines that are local devices.
+
+    `trouble`: why there is none at the moment; empty while there is one.
+    """
 
     def __init__(self, line: int) -> None:
+        self.trouble = ""
         self._line = line
         self._pipe = -1
         self._process: subprocess.Popen[bytes] | None = None
@@ -61,8 +65,11 @@ class Sentinel:
         self._end()
         try:
             self._start()
-        except OSError:
-            time.sleep(_REPLACE_AGAIN_S)  # no process to be had at the moment
+        except OSError as exc:
+            self.trouble = f"the sentinel ended, and no other can be started: {exc}"
+            time.sleep(_REPLACE_AGAIN_S)
+        else:
+            self.trouble = ""
 
     def _start(self) -> None:
         reading, self._pipe = os.pipe()
@@ -75,14 +82,16 @@ class Sentinel:
             STOP_BYTES.hex(),
             CANCEL_DOCKING_BYTES.hex(),
         ]
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", str(script), *arguments],
-            pass_fds=(self._line, reading),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        os.close(reading)
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", str(script), *arguments],
+                pass_fds=(self._line, reading),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        finally:
+            os.close(reading)
 
     def _end(self) -> None:
         pipe, self._pipe = self._pipe, -1
@@ -174,8 +183,9 @@ class LidarFeed:
                         self._wake()
                         if self._closing.is_set():
                             break
-            except DeviceError as exc:
-                self.trouble = str(exc)
+            except (DeviceError, OSError, ValueError, ArithmeticError) as exc:
+                # Whatever a LiDAR says, this thread goes on: without it no scan would ever come again.
+                self.trouble = str(exc) if isinstance(exc, DeviceError) else f"reading the LiDAR failed: {exc!r}"
             finally:
                 self._wake()
             self._closing.wait(_BACK_OFF_S[min(attempt, len(_BACK_OFF_S) - 1)])

@@ -50,12 +50,19 @@ class MemoryFile:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        for folder in (self.path.parent, self.path.parent.parent):  # the second, since the first may be new
+            _synchronise(folder)
+
+
+def _synchronise(folder: Path) -> None:
+    with contextlib.suppress(
+        OSError
+    ):  # some file systems do not synchronise folders, some folders are not ours to open
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            with contextlib.suppress(OSError):  # some file systems do not synchronise folders
-                os.fsync(folder)
+            os.fsync(descriptor)
         finally:
-            os.close(folder)
+            os.close(descriptor)
 
 
 def _parse(text: str) -> Memory:

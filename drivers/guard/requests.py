@@ -171,7 +171,12 @@ class Requests:
 
     def _seek_dock(self, session: Session, request: Request, now: float) -> bool:
         self._core.seek_dock(int(request["fencing"]), now, session.number)
-        self._start_docking()
+        try:
+            self._start_docking()
+        except DeviceError as exc:
+            self._core.docking_not_begun(str(exc))
+            self._undecided = True
+            raise
         return False
 
     def _set_pose(self, session: Session, request: Request, now: float) -> bool:

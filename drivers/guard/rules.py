@@ -64,6 +64,16 @@ def ramp(target: Twist, present: Twist, seconds: float, limits: Limits) -> Twist
     )
 
 
+def held_back(wanted: Twist, applied: Twist, seconds: float, limits: Limits) -> Twist:
+    """The arc of `wanted`, no faster than speeding up from `applied` for `seconds` allows.
+
+    What was slowed down, for an obstacle say, takes up speed on the arc that is asked for and on no other.
+    """
+    linear = _start(applied.linear, wanted.linear) + limits.linear_acceleration_m_s2 * seconds
+    angular = _start(applied.angular, wanted.angular) + limits.angular_acceleration_rad_s2 * seconds
+    return scaled(wanted, min(1.0, _ratio(linear, wanted.linear), _ratio(angular, wanted.angular)))
+
+
 def stopping_distance(speed: float, stopping: Stopping, scan_age_s: float = 0.0) -> float:
     """Metres from the decision to stop until rest, plus the margin, for a speed in m/s straight ahead."""
     speed = abs(speed)
@@ -95,7 +105,9 @@ def judge(
         )
     reversing_in_zone = wanted.linear < 0 and _dock_zone(located, settings) is not None
     if reversing_in_zone:
-        wanted = scaled(wanted, min(1.0, _ratio(settings.limits.unseen_reverse_m_s, wanted.linear)))
+        # What turns along reaches out at the corners; a disc round the base's own middle sweeps nothing by turning.
+        corner = max(math.hypot(*each) for each in settings.footprint.corners)
+        wanted = scaled(wanted, min(1.0, _ratio(settings.limits.unseen_reverse_m_s, _rim_speed(wanted, corner))))
     if wanted == REST:
         return Verdict(REST, StopReason.LIDAR_BLIND, "reversing unseen is switched off")
     pace = _Pace(wanted, present, max(0.0, now - surroundings.time), settings, surroundings.rays.extent)
@@ -187,8 +199,12 @@ def _along(present: float, wanted: float) -> float:
 
 
 def _ramp(target: float, present: float, step: float) -> float:
-    start = abs(present) if target * present > 0 else 0.0
+    start = _start(present, target)
     return math.copysign(min(abs(target), start + step), target) if abs(target) > start else target
+
+
+def _start(present: float, wanted: float) -> float:
+    return abs(present) if wanted * present > 0 else 0.0
 
 
 def _rim_speed(twist: Twist, extent: float) -> float:

@@ -70,7 +70,7 @@ def parse_message(payload: bytes) -> dict[str, Any]:
     """The JSON object in a frame. Raises ProtocolError when it is none."""
     try:
         document = json.loads(payload)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:  # nested thousands deep it is no message of ours either
         raise ProtocolError(f"a message that is not JSON: {exc}") from None
     if not isinstance(document, dict):
         raise ProtocolError("a message that is not a JSON object")

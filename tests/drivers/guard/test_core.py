@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.errors import MotionRefusedError
-from drivers.guard import GuardSettings, Limits, Stopping
+from drivers.guard import Footprint, GuardSettings, Limits, Stopping
 from drivers.guard.core import Act, GuardCore
 from drivers.guard.latch import Memory
 from drivers.guard.rules import REST, stopping_distance
@@ -107,6 +107,16 @@ def test_a_command_beyond_the_limits_becomes_the_same_arc_driven_slower() -> Non
     assert twist.angular == pytest.approx(0.2)
 
 
+def test_what_is_slowed_down_stays_on_the_arc_that_is_asked_for() -> None:
+    drive = Drive(DOCK)
+    drive.put(1.2, 2.0, 0.0)
+    applied = drive.run(Twist(-0.2, 0.1), 0.5)
+    assert applied.linear == pytest.approx(-0.1)
+    assert applied.angular == pytest.approx(0.05)
+    free = drive.run(Twist(-0.08, 0.04), 0.02)
+    assert (free.linear, free.angular) == pytest.approx((-0.08, 0.04))
+
+
 def test_a_command_lapses_after_its_time_to_live() -> None:
     drive = Drive()
     drive.run(Twist(0.3, 0.0), 1.0)
@@ -141,6 +151,16 @@ def test_the_next_tick_is_due_when_the_command_or_the_lease_runs_out() -> None:
     assert core.next_change(10.0, 0.02) == pytest.approx(10.015)
     assert core.next_change(10.016, 0.02) == pytest.approx(10.03)
     assert core.next_change(10.04, 0.02) == pytest.approx(10.06)
+
+
+def test_the_next_tick_is_due_when_the_scan_grows_too_old() -> None:
+    drive = Drive()
+    drive.run(Twist(0.3, 0.0), 0.5)
+    drive.core.command(Twist(0.3, 0.0), 7, drive.now, drive.now, 1)
+    due = drive.core.next_change(drive.now, 1.0)
+    assert due == pytest.approx(drive.now - 0.01 + PLAIN.lidar.max_age_s, abs=2e-4)
+    assert drive.core.tick(due).act is Act.REST
+    assert drive.reason is StopReason.LIDAR_STALE
 
 
 def test_a_scan_is_as_old_as_its_oldest_beam_may_be() -> None:
@@ -347,6 +367,35 @@ def test_with_the_bumper_pressed_only_reversing_in_a_dock_zone_is_possible() -> 
     assert drive.run(Twist(-0.1, 0.0), 0.3, bump_right=True).linear < 0
 
 
+def test_a_bumper_that_is_pressed_while_reversing_stops_the_base() -> None:
+    drive = Drive(DOCK)
+    drive.put(1.2, 2.0, 0.0)
+    assert drive.run(Twist(-0.1, 0.0), 0.3).linear < 0
+    assert drive.run(Twist(-0.1, 0.0), 0.02, bump_left=True) == REST
+    assert drive.reason is StopReason.BUMPER
+    assert drive.run(Twist(-0.1, 0.0), 0.3, bump_left=True) == REST
+    drive.core.stop(7, drive.now)
+    assert drive.run(Twist(-0.1, 0.0), 0.3, bump_left=True).linear < 0
+
+
+def test_no_corner_of_the_base_reverses_unseen_faster_than_a_tenth_of_a_metre_a_second() -> None:
+    corners = ((-0.3, -0.15), (0.1, -0.15), (0.1, 0.15), (-0.3, 0.15))
+    drive = Drive(replace(DOCK, footprint=Footprint(corners, 0.01)))
+    drive.put(1.2, 2.0, 0.0)
+    applied = drive.run(Twist(-0.05, 1.0), 1.0)
+    assert applied.linear < 0
+    assert abs(applied.linear) + abs(applied.angular) * math.hypot(0.3, 0.15) == pytest.approx(0.1)
+    assert applied.angular / applied.linear == pytest.approx(1.0 / -0.05)
+
+
+def test_what_is_no_number_changes_nothing() -> None:
+    drive = Drive()
+    drive.run(Twist(0.2, 0.0), 1.0)
+    for twist in (Twist(math.nan, 0.0), Twist(0.0, math.inf), Twist(math.inf, -math.inf), Twist(1e308, 1e308)):
+        drive.core.command(twist, 7, drive.now, drive.now, 1)
+        assert drive.core.tick(drive.now).twist == Twist(0.2, 0.0)
+
+
 def test_a_silent_board_is_stopped_and_held() -> None:
     drive = Drive()
     drive.run(Twist(0.3, 0.0), 1.0)
@@ -463,6 +512,15 @@ def test_docking_is_cancelled_and_the_cancel_is_repeated_until_the_board_obeys(c
     assert drive.core.tick(drive.now).act is Act.CANCEL_DOCKING
     drive.run(None, 0.05, mode=BaseMode.SAFE)
     assert drive.core.tick(drive.now).act is Act.REST
+
+
+def test_a_run_that_the_board_did_not_take_is_ended_to_be_sure() -> None:
+    drive = docking()
+    drive.core.docking_not_begun("the line did not take 8f")
+    assert drive.core.tick(drive.now).act is Act.CANCEL_DOCKING
+    drive.run(None, 0.3, mode=BaseMode.SAFE)
+    assert drive.core.tick(drive.now).act is Act.REST
+    assert drive.reason is StopReason.BOARD_FAULT
 
 
 def test_docking_has_a_time_limit() -> None:

@@ -368,7 +368,9 @@ def test_docking_ends_on_the_contacts(rig: Rig) -> None:
     client.close()
 
 
-@pytest.mark.parametrize("cause", ["emergency stop", "stop", "lease", "connection", "LiDAR", "person"])
+@pytest.mark.parametrize(
+    "cause", ["emergency stop", "stop", "lease", "connection", "LiDAR", "person", "guard killed", "guard suspended"]
+)
 def test_docking_is_stopped_by_safe_mode_and_zero_speed(rig: Rig, cause: str) -> None:
     client = docking(rig)
     since = rig.clock.now()
@@ -388,11 +390,17 @@ def test_docking_is_stopped_by_safe_mode_and_zero_speed(rig: Rig, cause: str) ->
             truth = rig.world.truth()
             path = ((truth.x + 0.15, truth.y + 0.35), (truth.x + 0.16, truth.y + 0.35))
             rig.world.set_person("guest", Person(path, truth.time, 0.01))
+        case "guard killed":
+            os.kill(rig.guard.pid, signal.SIGKILL)
+        case "guard suspended":
+            os.kill(rig.guard.pid, signal.SIGSTOP)
     rig.until(lambda: not rig.world.reading().docking, "the end of the docking run")
     rig.until(lambda: rig.world.truth().linear == 0, "rest")
     assert not rig.world.reading().on_dock
     written = b"".join(write.data for write in rig.board.received if write.time > since)
     assert CANCEL_DOCKING_BYTES in written
+    if cause == "guard suspended":
+        os.kill(rig.guard.pid, signal.SIGCONT)
     client.close()
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from drivers.errors import ProtocolError
 from drivers.guard import wire
 from drivers.guard.session import Lateness
-from drivers.guard.wire import FrameReader, Kind
+from drivers.guard.wire import FrameReader, Kind, parse_message
 from drivers.types import BaseMode, BaseState, ChargingState, MotionStatus, Pose, Scan, StopReason, Twist
 
 
@@ -73,3 +73,9 @@ def test_messages_that_waited_in_a_stalled_tunnel_count_as_old_as_they_are() -> 
     # Sent 50 ms apart, arrived together after 700 ms.
     assert lateness.issued(sent=1000.15, arrived=5.9) == pytest.approx(5.15, abs=1e-3)
     assert lateness.issued(sent=1000.20, arrived=5.9) == pytest.approx(5.2, abs=1e-3)
+
+
+@pytest.mark.parametrize("payload", [b"[" * 60_000, b'{"a":' * 10_000, b"\xff", b"", b"7", b"null"])
+def test_what_is_no_message_is_refused(payload: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        parse_message(payload)
