@@ -1,0 +1,130 @@
+"""A wire to an sshd that can be cut without a word: virtual interfaces where root allows, else a silent relay."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from _sshd import Sshd, prepare, sshd
+
+from drivers.ssh import SshSettings
+
+
+@dataclass(frozen=True)
+class Wire:
+    """`cut` drops every packet from now on and tells nobody; `mend` lets them pass again."""
+
+    server: Sshd
+    settings: SshSettings
+    cut: Callable[[], None]
+    mend: Callable[[], None]
+
+
+def namespaces_work() -> bool:
+    """Whether network namespaces can be made here."""
+    if os.getuid() != 0 or shutil.which("ip") is None:
+        return False
+    name = f"probe{os.getpid()}"
+    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode == 0
+    if made:
+        subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
+    return made
+
+
+@contextlib.contextmanager
+def wire(folder: Path, silence_s: float = 15.0) -> Iterator[Wire]:
+    """A wire to an sshd of its own."""
+    with _namespace(folder) if namespaces_work() else _relay(folder) as made:
+        yield replace(made, settings=replace(made.settings, silence_s=silence_s))
+
+
+@contextlib.contextmanager
+def _namespace(folder: Path) -> Iterator[Wire]:
+    # 198.18.0.0/15 is for tests of network devices (RFC 2544) and leads nowhere.
+    number = os.getpid() % 16384
+    name, network = f"lab{number}", f"198.18.{number // 64}.{number % 64 * 4}"
+    ours, theirs = (network.rpartition(".")[0] + f".{int(network.rpartition('.')[2]) + end}" for end in (1, 2))
+    _ip("netns", "add", name)
+    try:
+        _ip("link", "add", f"{name}a", "type", "veth", "peer", "name", f"{name}b", "netns", name)
+        _ip("addr", "add", f"{ours}/30", "dev", f"{name}a")
+        _ip("link", "set", f"{name}a", "up")
+        _ip("-n", name, "addr", "add", f"{theirs}/30", "dev", f"{name}b")
+        _ip("-n", name, "link", "set", f"{name}b", "up")
+        _ip("-n", name, "link", "set", "lo", "up")
+        server = prepare(folder, address=theirs)
+        server.start(["ip", "netns", "exec", name])
+        try:
+            yield Wire(
+                server,
+                server.settings,
+                lambda: _ip("-n", name, "link", "set", f"{name}b", "down"),
+                lambda: _ip("-n", name, "link", "set", f"{name}b", "up"),
+            )
+        finally:
+            carrying = server.sessions()
+            server.stop()
+            for pid in carrying:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, 15)
+    finally:
+        _ip("netns", "delete", name)
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+@contextlib.contextmanager
+def _relay(folder: Path) -> Iterator[Wire]:
+    with sshd(folder) as server, socket.create_server(("127.0.0.1", 0)) as listener:
+        flowing = threading.Event()
+        flowing.set()
+        over = threading.Event()
+        carrying: list[socket.socket] = []
+
+        def carry() -> None:
+            pairs: dict[socket.socket, socket.socket] = {}
+            while not over.is_set():
+                flowing.wait(0.1)
+                if not flowing.is_set():
+                    continue
+                ready = select.select([listener, *pairs], [], [], 0.05)[0]
+                for stream in ready if flowing.is_set() else ():
+                    if stream is listener:
+                        near = listener.accept()[0]
+                        far = socket.create_connection(("127.0.0.1", server.port))
+                        pairs[near], pairs[far] = far, near
+                        carrying.extend((near, far))
+                    elif stream in pairs:
+                        other = pairs[stream]
+                        with contextlib.suppress(OSError):
+                            if data := stream.recv(65_536):
+                                other.sendall(data)
+                                continue
+                        for end in (stream, other):
+                            pairs.pop(end, None)
+                            end.close()
+
+        thread = threading.Thread(target=carry, daemon=True)
+        thread.start()
+        known = (server.folder / "known_hosts").read_text().split(maxsplit=1)[1]
+        port = listener.getsockname()[1]
+        (server.folder / "known_hosts_relay").write_text(f"[127.0.0.1]:{port} {known}")
+        settings = replace(server.settings, port=port, known_hosts=server.folder / "known_hosts_relay")
+        try:
+            yield Wire(server, settings, flowing.clear, flowing.set)
+        finally:
+            over.set()
+            flowing.set()
+            thread.join()
+            for stream in carrying:
+                stream.close()
