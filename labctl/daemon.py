@@ -19,7 +19,7 @@ from labctl.registry import ActionRegistry
 from labctl.robots import Fleet
 from labctl.scoring import AudioFiles, AudioJobs, AudioPool
 from labctl.sequencer import Sequencer
-from labctl.store import ArtifactStore, Store, inventory, open_store, submitting
+from labctl.store import ArtifactStore, Store, inventory, open_store, running, submitting
 from labctl.submission import Submissions
 from labctl.workers import worker_pool
 
@@ -73,11 +73,19 @@ def run_daemon(lab: Lab, data: Path, database: str | None = None, url: str | Non
         actions = ActionRegistry()
         leases = Leases(store)
         sequencer = Sequencer(
-            lab, store, artifacts, actions, fleet, workers, leases, scratch, lambda file: audio_files.path(file)[0]
+            lab,
+            store,
+            leases,
+            artifacts=artifacts,
+            actions=actions,
+            bases=fleet,
+            workers=workers,
+            scratch=scratch,
+            uploaded=lambda file: audio_files.path(file)[0],
         )
         submissions = Submissions(store, leases, actions)
         leases.listen(Listeners(fleet.granted, fleet.granted, fleet.ended))
-        for grant in store.write(leasing.held_by_people):
+        for grant in store.write(running.held_by_people):
             fleet.granted(grant, time.monotonic() + grant.duration_s - DEADLINE_MARGIN_S)
         sequencer.recover()
         fleet.on_change = presence.changed = leases.schedule

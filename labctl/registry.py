@@ -8,7 +8,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from labctl.jobs import Step
 from labctl.steps import Action
 
 GROUP = "labctl.actions"
@@ -37,14 +36,14 @@ class ActionRegistry:
                 raise LookupError(f"the action {name!r} ({self._offered[name].value}) cannot be loaded: {exc}") from exc
         return self._loaded[name]
 
-    def check(self, step: Step) -> list[tuple[tuple[str | int, ...], str]]:
-        """What is wrong with a step: places below it, and messages."""
+    def check(self, name: str, parameters: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
+        """What is wrong with a step that uses the action `name`: places below the step, and messages."""
         try:
-            action = self.get(step.uses)
+            action = self.get(name)
         except LookupError as exc:
             return [(("uses",), str(exc))]
         try:
-            action.parameters.model_validate(step.parameters)
+            action.parameters.model_validate(parameters)
         except ValidationError as exc:
             return [(("with", *error["loc"]), _message(error, action)) for error in exc.errors(include_url=False)]
         return []

@@ -119,7 +119,10 @@ class Bases(Protocol):
 
 @dataclass(frozen=True)
 class StepContext:
-    """Everything a step may touch. `folder`: an empty folder of its own, gone afterwards."""
+    """Everything a step may touch. `folder`: an empty folder of its own, gone afterwards.
+
+    `output` gives later steps of the lane a JSON value by name, as `steps.ID.outputs.NAME`.
+    """
 
     lab: Lab
     device: str
@@ -133,6 +136,9 @@ class StepContext:
     measure: Callable[[list[Measurement]], None]
     keep: Callable[[Path, str, str], None]  # file, name, media type
     find: Callable[[str], Path]  # a file kept in this run, by name, or an uploaded one, by id; raises NotFoundError
+    run: str
+    lane: str
+    output: Callable[[str, Any], None]
 
 
 class Action(Protocol, Generic[Parameters]):

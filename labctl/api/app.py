@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from labctl import __version__
-from labctl.api import audio, devices, docs, emergency, events, jobs, leases, problems, robots, runs
+from labctl.api import audio, devices, docs, emergency, events, jobs, leases, problems, robots, runs, signals
 from labctl.api.common import TheDaemon
 from labctl.api.identity import Identify
 from labctl.api.local import LocalOnly
@@ -24,7 +24,7 @@ def create_app(daemon: Daemon) -> ASGIApp:
     """The ASGI application that serves `daemon`."""
     app = FastAPI(title="labctl", version=__version__, description=_ABOUT, docs_url=None, redoc_url=None)
     app.state.daemon = daemon
-    for module in (devices, leases, jobs, runs, robots, audio, events):
+    for module in (devices, leases, jobs, runs, signals, robots, audio, events):
         app.include_router(module.router)
     problems.install(app)
     _describe(app)

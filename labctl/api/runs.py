@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,9 +12,10 @@ from fastapi.responses import FileResponse
 from labctl.api.common import Asker, Cursor, Limit, Page, TheDaemon, iso, page
 from labctl.auth import Resource, authorise
 from labctl.errors import NotFoundError
-from labctl.store.tables import artifacts, measurements, runs
+from labctl.store.tables import artifacts, lanes, measurements, runs, steps
 
 router = APIRouter(prefix="/api/v1", tags=["runs"])
+_OF_MEASUREMENT = ("lane", "step", "attempt", "name", "value", "unit", "low", "high", "verdict")
 
 
 @router.get("/runs")
@@ -29,7 +31,7 @@ def list_runs(
 
 @router.get("/runs/{run}")
 def show_run(run: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
-    """One run with its measurements and artifacts."""
+    """One run with its lanes and their steps, measurements, artifacts and outputs."""
     authorise(asker, "read", Resource("run", run))
     with daemon.store.read() as connection:
         row = connection.execute(sa.select(runs).where(runs.c.id == run)).one_or_none()
@@ -39,8 +41,12 @@ def show_run(run: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
             sa.select(measurements).where(measurements.c.run_id == run).order_by(measurements.c.id)
         )
         kept = connection.execute(sa.select(artifacts).where(artifacts.c.run_id == run).order_by(artifacts.c.id))
+        own = connection.execute(sa.select(lanes).where(lanes.c.run_id == run).order_by(lanes.c.name)).all()
+        done = connection.execute(sa.select(steps).where(steps.c.run_id == run).order_by(steps.c.lane, steps.c.number))
         return {
             **_show_run(row),
+            "outputs": row.outputs,
+            "lanes": _show_lanes(own, done.all()),
             "measurements": [_show_measurement(each) for each in taken],
             "artifacts": [_show_artifact(each) for each in kept],
         }
@@ -101,8 +107,25 @@ def _show_run(row: sa.Row[Any]) -> dict[str, Any]:
     }
 
 
+def _show_lanes(own: Sequence[sa.Row[Any]], done: Sequence[sa.Row[Any]]) -> dict[str, Any]:
+    shown = {}
+    for lane in own:
+        names = ("role", "device", "daemon", "state", "step", "done", "total", "verdict", "reason")
+        times = {"started_at": iso(lane.started_at), "finished_at": iso(lane.finished_at)}
+        listed = [_show_step(each) for each in done if each.lane == lane.name]
+        shown[lane.name] = {**{name: getattr(lane, name) for name in names}, **times, "steps": listed}
+    return shown
+
+
+def _show_step(row: sa.Row[Any]) -> dict[str, Any]:
+    shown = {
+        name: getattr(row, name) for name in ("number", "title", "what", "attempt", "verdict", "reason", "outputs")
+    }
+    return {"id": row.step_id, **shown, "started_at": iso(row.started_at), "finished_at": iso(row.finished_at)}
+
+
 def _show_measurement(row: sa.Row[Any]) -> dict[str, Any]:
-    shown = {name: getattr(row, name) for name in ("step", "name", "value", "unit", "low", "high", "verdict")}
+    shown = {name: getattr(row, name) for name in _OF_MEASUREMENT}
     return {**shown, "taken_at": iso(row.taken_at)}
 
 

@@ -1,54 +1,46 @@
-"""Jobs and runs in the database: submission, the start and the one end of a run. Each is part of a transaction."""
+"""Runs and their lanes in the database: the start, every step, and the one end. Each function is part of a transaction.
+
+A run begins in the transaction that grants its lease, and ends in the one in which its last lane ends, with its lease.
+Each lane is ended once: by the daemon that carries it out, or by another one when that is gone.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from labctl.errors import ConflictError, NotFoundError
-from labctl.matching import Requirement
-from labctl.store import leasing
+from labctl.jobs import expressions
+from labctl.jobs.syntax import ExpressionError
+from labctl.store import leasing, submitting
 from labctl.store.identifiers import new_id
 from labctl.store.leasing import Grant
-from labctl.store.tables import artifacts, jobs, leases, measurements, runs
+from labctl.store.tables import devices, jobs, lanes, leases, runs, steps
 from labctl.store.transaction import Transaction
 
-
-def submit(
-    transaction: Transaction,
-    *,
-    owner: str,
-    name: str,
-    document: dict[str, Any],
-    require: list[Requirement],
-    priority: int,
-    lease_s: float,
-) -> str:
-    """A job row, with the request for its devices in the queue; returns the job's id."""
-    job = new_id()
-    transaction.execute(
-        sa.insert(jobs).values(
-            id=job,
-            name=name,
-            owner=owner,
-            document=document,
-            priority=priority,
-            state="queued",
-            reason="",
-            submitted_at=transaction.now,
-        )
-    )
-    leasing.request(transaction, owner, require, lease_s, job)
-    transaction.emit("job.submitted", job=job, name=name, owner=owner)
-    return job
+# An errored run of a job with `on_lab_failure: requeue` is followed by another, up to so many in all; and so is one
+# that was lost before its first step, whatever the job says.
+MOST_RUNS = 3
+_WORST_FIRST = ("errored", "cancelled", "failed", "passed")
 
 
-def start_run(transaction: Transaction, grant: Grant) -> tuple[str, dict[str, Any]] | None:
-    """The run of a job whose lease was granted: its id and the job's document. None when the job is not queued."""
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A run of which this daemon carries out some lanes. `since_s`: how long ago it began."""
+
+    run: str
+    attempt: int
+    document: dict[str, Any]
+    combination: dict[str, Any]
+    grant: Grant
+    lanes: tuple[str, ...]
+    since_s: float
+
+
+def start_run(transaction: Transaction, grant: Grant) -> str:
+    """The run of a job whose lease is being granted, with its lanes, each for the daemon of its device."""
     row = transaction.execute(sa.select(jobs).where(jobs.c.id == grant.job)).one()
-    if row.state != "queued":
-        return None
     run = new_id()
     attempts = transaction.execute(sa.select(sa.func.count()).where(runs.c.job_id == row.id)).scalar_one()
     transaction.execute(
@@ -63,98 +55,194 @@ def start_run(transaction: Transaction, grant: Grant) -> tuple[str, dict[str, An
             started_at=transaction.now,
         )
     )
-    transaction.execute(sa.update(jobs).where(jobs.c.id == row.id).values(state="running"))
-    transaction.emit("run.started", job=row.id, run=run, lease=grant.lease, roles=grant.roles)
-    return run, row.document
+    owners = sa.select(devices.c.name, devices.c.daemon).where(devices.c.name.in_(grant.devices))
+    daemons = {each.name: each.daemon for each in transaction.execute(owners)}
+    rows = []
+    for name, lane in row.document["lanes"].items():
+        role = lane.get("role") or name
+        device = grant.roles[role]
+        total = len(lane["steps"]) + len(lane.get("always", ()))
+        # A room is nobody's: whoever decides carries out its lane.
+        rows.append({"name": name, "role": role, "device": device, "daemon": daemons[device] or transaction.daemon})
+        rows[-1] |= {"run_id": run, "state": "ready", "done": 0, "total": total, "reason": ""}
+    transaction.execute(sa.insert(lanes), rows)
+    submitting.begin(transaction, row.id)
+    transaction.emit("run.started", job=row.id, run=run, lease=grant.lease, roles=grant.roles, attempt=attempts + 1)
+    return run
 
 
-def finish_run(transaction: Transaction, run: str, verdict: str, reason: str) -> bool:
-    """Give a run its verdict; False when it has one already."""
-    ended = {"state": "finished", "verdict": verdict, "reason": reason, "finished_at": transaction.now}
-    open_run = sa.and_(runs.c.id == run, runs.c.state == "running")
-    if not transaction.execute(sa.update(runs).where(open_run).values(**ended)).rowcount:
-        return False
-    row = transaction.execute(sa.select(runs).where(runs.c.id == run)).one()
-    transaction.execute(sa.update(jobs).where(jobs.c.id == row.job_id).values(**ended))
-    transaction.emit("run.finished", job=row.job_id, run=run, verdict=verdict, reason=reason)
-    return True
+def claim_lanes(transaction: Transaction) -> list[Claim]:
+    """Take up the lanes that are ready for this daemon."""
+    mine = sa.and_(lanes.c.daemon == transaction.daemon, lanes.c.state == "ready")
+    found: dict[str, list[str]] = {}
+    for row in transaction.execute(sa.select(lanes.c.run_id, lanes.c.name).where(mine).order_by(lanes.c.run_id)):
+        found.setdefault(row.run_id, []).append(row.name)
+    if not found:
+        return []
+    transaction.execute(sa.update(lanes).where(mine).values(state="running", started_at=transaction.now))
+    claims = []
+    for run_id, names in found.items():
+        run = transaction.execute(sa.select(runs).where(runs.c.id == run_id)).one()
+        job = transaction.execute(sa.select(jobs).where(jobs.c.id == run.job_id)).one()
+        lease = transaction.execute(sa.select(leases).where(leases.c.id == run.lease_id)).one()
+        grant = leasing.as_grant(transaction, lease)
+        since_s = transaction.now - run.started_at
+        claims.append(Claim(run_id, run.attempt, job.document, job.combination or {}, grant, tuple(names), since_s))
+    return claims
 
 
-def cancel_job(transaction: Transaction, job: str, reason: str) -> str | None:
-    """Cancel a queued job at once; of a running one, note the wish and return its run."""
-    row = transaction.execute(sa.select(jobs).where(jobs.c.id == job)).one_or_none()
-    if row is None:
-        raise NotFoundError(f"there is no job {job!r}")
-    if row.state == "finished":
-        raise ConflictError(f"job {job} is finished already: {row.verdict}", verdict=row.verdict)
-    if row.state == "running":
-        running = sa.and_(runs.c.job_id == job, runs.c.state == "running")
-        run: str = transaction.execute(sa.select(runs.c.id).where(running)).scalar_one()
-        transaction.execute(sa.update(runs).where(runs.c.id == run).values(cancel_asked=True))
-        transaction.emit("run.cancel_asked", job=job, run=run, reason=reason)
-        return run
-    for lease in transaction.execute(sa.select(leases.c.id).where(leases.c.job_id == job)).scalars().all():
-        leasing.withdraw(transaction, lease, reason)
-    ended = {"state": "finished", "verdict": "cancelled", "reason": reason, "finished_at": transaction.now}
-    transaction.execute(sa.update(jobs).where(jobs.c.id == job).values(**ended))
-    transaction.emit("job.cancelled", job=job, reason=reason)
-    return None
+def begin_step(transaction: Transaction, run: str, lane: str, number: int, row: dict[str, Any]) -> None:
+    """Note that a step begins, or is tried again. `row`: `step_id`, `title`, `what`, `attempt`."""
+    values = {**row, "verdict": "running", "reason": "", "outputs": {}, "started_at": transaction.now}
+    if row["attempt"] == 1:
+        key = {"run_id": run, "lane": lane, "number": number}
+        transaction.execute(sa.insert(steps).values(**key, **values))
+    else:
+        again = {key: value for key, value in values.items() if key != "started_at"}
+        transaction.execute(sa.update(steps).where(_step(run, lane, number)).values(**again))
+    transaction.execute(sa.update(lanes).where(_lane(run, lane)).values(step=row["title"]))
 
 
-def recover(transaction: Transaction) -> list[Grant]:
-    """After a start: close what a dead daemon left open. Returns the leases that are still active, with
-    what is left of their durations.
+def end_step(transaction: Transaction, run: str, lane: str, number: int, row: dict[str, Any]) -> None:
+    """Note how a try of a step ended: `verdict`, `reason`, `outputs`."""
+    ended = {**row, "finished_at": transaction.now}
+    transaction.execute(sa.update(steps).where(_step(run, lane, number)).values(**ended))
+    transaction.execute(sa.update(lanes).where(_lane(run, lane)).values(step=None, done=number + 1))
 
-    Its runs become errored and their leases end, since nobody carries them on; jobs that had not started wait anew.
-    """
-    why = "the daemon ended while this run was under way; its robots were stopped"
-    for run in transaction.execute(sa.select(runs.c.id).where(runs.c.state == "running")).scalars().all():
-        finish_run(transaction, run, "errored", why)
+
+def skip_step(transaction: Transaction, run: str, lane: str, number: int, row: dict[str, Any]) -> None:
+    """Note that a step is left out. `row`: `step_id`, `title`, `what`, `reason`."""
+    key = {"run_id": run, "lane": lane, "number": number, "attempt": 0, "verdict": "skipped", "outputs": {}}
+    times = {"started_at": transaction.now, "finished_at": transaction.now}
+    transaction.execute(sa.insert(steps).values(**key, **times, **row))
+    transaction.execute(sa.update(lanes).where(_lane(run, lane)).values(done=number + 1))
+
+
+def end_lane_steps(transaction: Transaction, run: str, lane: str, verdict: str, reason: str) -> None:
+    """The steps of a lane are over; what is left is its teardown. Whoever waits for it hears of that now."""
+    going = sa.and_(_lane(run, lane), lanes.c.state == "running", lanes.c.daemon == transaction.daemon)
+    ending = {"state": "ending", "verdict": verdict, "reason": reason}
+    if transaction.execute(sa.update(lanes).where(going).values(**ending)).rowcount:
+        job = _run(transaction, run).job_id
+        transaction.emit("lane.ending", job=job, run=run, lane_name=lane, verdict=verdict, reason=reason)
+
+
+def finish_lane(transaction: Transaction, run: str, lane: str, verdict: str, reason: str) -> Grant | None:
+    """End a lane of this daemon; with the last one its run ends. Returns the lease that ended with it."""
+    own = sa.and_(_lane(run, lane), lanes.c.daemon == transaction.daemon)
+    return _finish_lane(transaction, (run, lane), own, verdict, reason)
+
+
+def recover(transaction: Transaction, why: str) -> list[Grant]:
+    """After a start: end the lanes that an earlier process of this daemon was at; those not begun can still begin."""
+    return lose_daemon(transaction, transaction.daemon, why, ("running", "ending"))
+
+
+def held_by_people(transaction: Transaction) -> list[Grant]:
+    """Active leases that are no job's, with what is left of their durations."""
     leasing.expire(transaction)
-    active = transaction.execute(sa.select(leases).where(leases.c.state == "active")).all()
-    for row in active:
-        if row.job_id is not None:
-            leasing.end(transaction, row.id, "released", "the daemon was restarted")
-    for job in transaction.execute(sa.select(jobs).where(jobs.c.state == "queued")).all():
-        asked = transaction.execute(sa.select(leases).where(leases.c.job_id == job.id).order_by(leases.c.id)).all()
-        if not any(row.state == "waiting" for row in asked):
-            require = [Requirement(**each) for each in asked[-1].require]
-            leasing.request(transaction, job.owner, require, asked[-1].duration_s, job.id)
-    held = [row for row in active if row.job_id is None]
-    return [leasing.as_grant(transaction, row, row.expires_at - transaction.now) for row in held]
+    held = sa.select(leases).where(leases.c.state == "active", leases.c.job_id.is_(None))
+    rows = transaction.execute(held).all()
+    return [leasing.as_grant(transaction, row, row.expires_at - transaction.now) for row in rows]
 
 
-def add_measurements(transaction: Transaction, run: str, step: str, rows: list[dict[str, Any]]) -> None:
-    """Append measurements of a run; one event for all of them."""
-    if rows:
-        common = {"run_id": run, "step": step, "taken_at": transaction.now}
-        transaction.execute(sa.insert(measurements), [{**row, **common} for row in rows])
-        transaction.emit("run.measured", job=_job_of(transaction, run), run=run, step=step, measurements=rows)
+def lose_daemon(
+    transaction: Transaction, daemon: str, why: str, states: tuple[str, ...] = ("ready", "running", "ending")
+) -> list[Grant]:
+    """End the lanes of a daemon that is gone; lanes of others in the same runs tear down. Returns leases that ended."""
+    left = sa.select(lanes.c.run_id, lanes.c.name).where(lanes.c.daemon == daemon, lanes.c.state.in_(states))
+    ended: list[Grant] = []
+    for open_lane in transaction.execute(left.order_by(lanes.c.run_id, lanes.c.name)).all():
+        run, lane = open_lane.run_id, open_lane.name
+        grant = _finish_lane(transaction, (run, lane), _lane(run, lane), "errored", why)
+        if grant is not None:
+            ended.append(grant)
+        elif (row := _run(transaction, run)).state == "running":
+            submitting.ask_to_end(transaction, row.job_id, why, "errored")
+    return ended
 
 
-def add_artifact(transaction: Transaction, run: str, row: dict[str, Any]) -> str:
-    """The row of a file that is in the artifact store already; returns its id."""
-    artifact = new_id()
-    transaction.execute(sa.insert(artifacts).values(id=artifact, run_id=run, created_at=transaction.now, **row))
-    transaction.emit(
-        "run.artifact", job=_job_of(transaction, run), run=run, artifact=artifact, name=row["name"], size=row["size"]
-    )
-    return artifact
+def lost_daemons(connection: sa.Connection, gone: set[str]) -> set[str]:
+    """Those of the daemons `gone` that left lanes open."""
+    open_lanes = sa.select(lanes.c.daemon).where(lanes.c.daemon.in_(gone), lanes.c.state != "finished").distinct()
+    return set(connection.execute(open_lanes).scalars())
 
 
-def artifact_named(connection: sa.Connection, run: str, name: str) -> str | None:
-    """Where the newest artifact of a run with that name lies in the artifact store."""
-    named = sa.select(artifacts.c.location).where(artifacts.c.run_id == run, artifacts.c.name == name)
-    location: str | None = connection.execute(named.order_by(artifacts.c.id.desc()).limit(1)).scalar()
-    return location
-
-
-def artifact_names(connection: sa.Connection, run: str) -> set[str] | None:
-    """Names of the files that a run left; None when there is no such run."""
-    if connection.execute(sa.select(runs.c.id).where(runs.c.id == run)).scalar() is None:
+def _finish_lane(
+    transaction: Transaction, place: tuple[str, str], which: sa.ColumnElement[bool], verdict: str, reason: str
+) -> Grant | None:
+    run, lane = place
+    ended = {"state": "finished", "verdict": verdict, "reason": reason, "step": None, "finished_at": transaction.now}
+    open_lane = sa.and_(which, lanes.c.state != "finished")
+    if not transaction.execute(sa.update(lanes).where(open_lane).values(**ended)).rowcount:
         return None
-    return set(connection.execute(sa.select(artifacts.c.name).where(artifacts.c.run_id == run)).scalars())
+    broken_off = {"verdict": verdict, "reason": reason, "finished_at": transaction.now}
+    left = sa.and_(steps.c.run_id == run, steps.c.lane == lane, steps.c.verdict == "running")
+    transaction.execute(sa.update(steps).where(left).values(**broken_off))
+    row = _run(transaction, run)
+    transaction.emit("lane.finished", job=row.job_id, run=run, lane_name=lane, verdict=verdict, reason=reason)
+    own = transaction.execute(sa.select(lanes).where(lanes.c.run_id == run).order_by(lanes.c.name)).all()
+    if any(each.state != "finished" for each in own):
+        return None
+    worst = min((each.verdict for each in own), key=_WORST_FIRST.index)
+    reasons = [each.reason for each in own if each.verdict == worst and each.reason]
+    return _finish_run(transaction, row, worst, "; ".join(dict.fromkeys(reasons)))
 
 
-def _job_of(transaction: Transaction, run: str) -> str:
-    return str(transaction.execute(sa.select(runs.c.job_id).where(runs.c.id == run)).scalar_one())
+def _finish_run(transaction: Transaction, row: sa.Row[Any], verdict: str, reason: str) -> Grant | None:
+    job = transaction.execute(sa.select(jobs).where(jobs.c.id == row.job_id)).one()
+    ended = {"state": "finished", "verdict": verdict, "reason": reason, "finished_at": transaction.now}
+    outputs = _outputs(transaction, row, job)
+    open_run = sa.and_(runs.c.id == row.id, runs.c.state == "running")
+    if not transaction.execute(sa.update(runs).where(open_run).values(outputs=outputs, **ended)).rowcount:
+        return None
+    transaction.emit("run.finished", job=job.id, run=row.id, verdict=verdict, reason=reason)
+    lease = transaction.execute(sa.select(leases.c.state).where(leases.c.id == row.lease_id)).scalar_one()
+    grant = leasing.end(transaction, row.lease_id, "released", "its run ended") if lease == "active" else None
+    untouched = transaction.execute(sa.select(steps.c.number).where(steps.c.run_id == row.id).limit(1)).first() is None
+    again = untouched or job.document.get("on_lab_failure") == "requeue"
+    if verdict == "errored" and again and row.cancel_verdict != "cancelled" and row.attempt < MOST_RUNS:
+        submitting.requeue(transaction, job.id, reason)
+    else:
+        submitting.finish(transaction, job.id, verdict, reason)
+    return grant
+
+
+def _outputs(transaction: Transaction, run: sa.Row[Any], job: sa.Row[Any]) -> dict[str, Any]:
+    """What the job shows of a run; null where the step that it comes from did not get there."""
+    wanted = job.document.get("outputs") or {}
+    if not wanted:
+        return {}
+    known: dict[str, Any] = {name: {"steps": {}} for name in job.document["lanes"]}
+    named = sa.select(steps).where(steps.c.run_id == run.id, steps.c.step_id.is_not(None))
+    for each in transaction.execute(named):
+        shown = {"outputs": each.outputs or None, "verdict": each.verdict, "reason": each.reason}
+        known[each.lane]["steps"][each.step_id] = shown
+    held = transaction.execute(sa.select(lanes.c.role, lanes.c.device).where(lanes.c.run_id == run.id))
+    scope = {
+        "vars": job.document.get("vars", {}),
+        "matrix": job.combination or {},
+        "lanes": known,
+        "roles": {each.role: each.device for each in held},
+        "run": {"id": run.id, "attempt": run.attempt, "job": job.id},
+    }
+    return {name: _output(value, scope) for name, value in wanted.items()}
+
+
+def _output(value: Any, scope: dict[str, Any]) -> Any:
+    try:
+        return expressions.fill(value, scope)
+    except ExpressionError:
+        return None
+
+
+def _run(transaction: Transaction, run: str) -> sa.Row[Any]:
+    return transaction.execute(sa.select(runs).where(runs.c.id == run)).one()
+
+
+def _lane(run: str, lane: str) -> sa.ColumnElement[bool]:
+    return sa.and_(lanes.c.run_id == run, lanes.c.name == lane)
+
+
+def _step(run: str, lane: str, number: int) -> sa.ColumnElement[bool]:
+    return sa.and_(steps.c.run_id == run, steps.c.lane == lane, steps.c.number == number)

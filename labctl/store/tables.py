@@ -92,8 +92,23 @@ jobs = Table(
     Column("reason", Text, nullable=False),
     Column("submitted_at", Double, nullable=False),
     Column("finished_at", Double),
+    Column("parent_id", Text),  # the matrix that this is one combination of
+    Column("combination", JSON(none_as_null=True)),  # its values; of a matrix itself null
+    Column("rerun_of", Text),
     CheckConstraint("(state = 'finished') = (verdict IS NOT NULL)", name="verdict_when_finished"),
     Index(None, "state"),
+    Index(None, "parent_id"),
+)
+
+# What `Idempotency-Key` was said with which body, and the job that came of it.
+submissions = Table(
+    "submissions",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("digest", Text, nullable=False),  # SHA-256 of what was sent
+    Column("job_id", Text, ForeignKey("jobs.id"), nullable=False),
+    Column("submitted_at", Double, nullable=False),
 )
 
 # A lease begins as a request (waiting, or reserved for a time to come), and is then active until it is released or
@@ -149,6 +164,9 @@ runs = Table(
     Column("verdict", Text),
     Column("reason", Text, nullable=False),
     Column("cancel_asked", Boolean, nullable=False),
+    Column("cancel_reason", Text),
+    Column("cancel_verdict", Text),  # what the run ends as for having been cancelled: cancelled, errored
+    Column("outputs", JSON(none_as_null=True)),
     Column("started_at", Double, nullable=False),
     Column("finished_at", Double),
     CheckConstraint("(state = 'finished') = (verdict IS NOT NULL)", name="verdict_when_finished"),
@@ -156,11 +174,67 @@ runs = Table(
     Index(None, "state"),
 )
 
+# Each lane is carried out by the daemon of its device; lanes know of each other through these rows alone.
+lanes = Table(
+    "lanes",
+    metadata,
+    Column("run_id", Text, ForeignKey("runs.id"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("daemon", Text, nullable=False),
+    Column("state", Text, nullable=False),  # ready, running, ending (its always steps), finished
+    Column("step", Text),  # the title of the one under way
+    Column("done", Integer, nullable=False),  # steps that are over
+    Column("total", Integer, nullable=False),
+    Column("verdict", Text),  # known from "ending" on
+    Column("reason", Text, nullable=False),
+    Column("started_at", Double),
+    Column("finished_at", Double),
+    Index(None, "daemon", "state"),
+)
+
+# One row for each step that was begun or skipped; of one that was tried again, the last try.
+steps = Table(
+    "steps",
+    metadata,
+    Column("run_id", Text, ForeignKey("runs.id"), primary_key=True),
+    Column("lane", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),  # in the lane, the always steps after the others
+    Column("step_id", Text),
+    Column("title", Text, nullable=False),
+    Column("what", Text, nullable=False),  # the action, or the meeting
+    Column("attempt", Integer, nullable=False),
+    Column("verdict", Text, nullable=False),  # also "running" and "skipped"
+    Column("reason", Text, nullable=False),
+    Column("outputs", JSON, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("finished_at", Double),
+)
+
+# What lanes and other programs told each other in a run. A signal stays: who waits for it later finds it.
+signals = Table(
+    "signals",
+    metadata,
+    Column("number", _Big, primary_key=True, autoincrement=True),
+    Column("run_id", Text, ForeignKey("runs.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # signal, or arrival at a barrier
+    Column("sender", Text, nullable=False),  # "lane alice", or a principal
+    Column("payload", JSON, nullable=False),
+    Column("sent_at", Double, nullable=False),
+    Index(None, "run_id", "name"),
+    sqlite_autoincrement=True,
+)
+
 measurements = Table(
     "measurements",
     metadata,
     Column("id", _Big, primary_key=True, autoincrement=True),
     Column("run_id", Text, ForeignKey("runs.id"), nullable=False),
+    Column("lane", Text),
+    Column("number", Integer),  # of the step in the lane
+    Column("attempt", Integer),
     Column("step", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("value", Double),
@@ -234,6 +308,27 @@ audio_scores = Table(
     Column("result", JSON(none_as_null=True)),
     Column("report", Boolean, nullable=False),  # whether a page was drawn
     Column("scored_at", Double, nullable=False),
+)
+
+# Who is told of events over HTTP. Events are delivered in order, each until it was taken or given up.
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("secret", Text, nullable=False),  # signs deliveries; never shown
+    Column("kinds", JSON, nullable=False),  # of events
+    Column("job_id", Text),  # only events of this job
+    Column("cursor", _Big, nullable=False),  # the last event that is dealt with
+    Column("attempts", Integer, nullable=False),  # to deliver the next one
+    Column("next_at", Double, nullable=False),
+    Column("daemon", Text),  # that delivers now
+    Column("claimed_until", Double, nullable=False),
+    Column("delivered", _Big, nullable=False),
+    Column("given_up", _Big, nullable=False),
+    Column("last_error", Text),
+    Column("created_at", Double, nullable=False),
 )
 
 # Append-only: one row per change of state, in the transaction that made the change.

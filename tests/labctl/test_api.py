@@ -221,21 +221,17 @@ def test_a_job_file_gives_all_its_errors_with_their_places(http: httpx.Client, o
     text = """name: x
 roles: {eye: {device: alone}, ear: {kin: lidar}}
 lanes:
-  eye:
+  eyes:
     steps:
-      - {uses: test.act, timout_s: 3}
+      - {uses: drive.curse, timout_s: 3}
 """
     headers = {"content-type": "application/yaml"}
     told = problem(http.post("/api/v1/jobs", params={"source": "job.yaml"}, content=text, headers=headers), 422)
     assert told["detail"].splitlines() == [
         "job.yaml:2:37: at roles.ear.kin unknown key; did you mean 'kind'?",
-        "job.yaml:6:26: at lanes.eye.steps[0].timout_s unknown key; did you mean 'timeout_s'?",
-    ]
-    text = text.replace("kin:", "kind:").replace("timout_s", "timeout_s").replace("test.act", "drive.curse")
-    told = problem(http.post("/api/v1/jobs", content=text.replace("  eye:", "  eyes:"), headers=headers), 422)
-    assert told["detail"].splitlines() == [
-        "job:4:3: at lanes.eyes no role has this name; roles are: eye, ear",
-        "job:6:10: at lanes.eyes.steps[0].uses no action 'drive.curse'; did you mean 'drive.course'?",
+        "job.yaml:4:3: at lanes.eyes no role has this name; did you mean 'eye'?",
+        "job.yaml:6:10: at lanes.eyes.steps[0].uses no action 'drive.curse'; did you mean 'drive.course'?",
+        "job.yaml:6:29: at lanes.eyes.steps[0].timout_s unknown key; did you mean 'timeout'?",
     ]
     assert http.get("/api/v1/jobs").json()["items"] == []
 

@@ -16,11 +16,13 @@ from drivers.errors import DeviceSilentError
 from labctl.config import Lab
 from labctl.daemon import Daemon, run_daemon
 from labctl.errors import LabFailureError
+from labctl.leases import Leases
 from labctl.matching import Requirement
 from labctl.registry import ActionRegistry
 from labctl.steps import Measurement, Outcome, StepContext, Verdict
-from labctl.store import leasing, open_store, running
-from labctl.store.tables import devices, events, jobs, leases, measurements, runs
+from labctl.store import Transaction, inventory, open_store, running, submitting
+from labctl.store.submitting import NewJob
+from labctl.store.tables import events, jobs, lanes, leases, measurements, runs
 
 Offer = Callable[[str, Callable[[StepContext], Outcome]], None]
 Scripted = Callable[[Daemon, str, Callable[[StepContext], Outcome]], None]
@@ -38,6 +40,10 @@ def lane(*names: str, always: tuple[str, ...] = (), **step: Any) -> dict[str, An
     }
 
 
+def submit(daemon: Daemon, text: str) -> str:
+    return daemon.submissions.submit(text, "job", "me").job
+
+
 def finish(daemon: Daemon, submitted: str) -> sa.Row[Any]:
     seen = 0
     while True:
@@ -50,7 +56,7 @@ def finish(daemon: Daemon, submitted: str) -> sa.Row[Any]:
 
 
 def run(daemon: Daemon, text: str) -> tuple[str, str]:
-    row = finish(daemon, daemon.submit(text, "job", "me"))
+    row = finish(daemon, submit(daemon, text))
     return row.verdict, row.reason
 
 
@@ -123,7 +129,7 @@ def test_cancellation_reaches_the_step_and_tears_down(daemon: Daemon, offer: Off
 
     offer("test.act", act)
     offer("test.clean", clean)
-    submitted = daemon.submit(job({"one": lane("act", always=("clean",))}), "job", "me")
+    submitted = submit(daemon, job({"one": lane("act", always=("clean",))}))
     assert under_way.wait(20)
     daemon.cancel(submitted, "changed my mind")
     row = finish(daemon, submitted)
@@ -131,16 +137,16 @@ def test_cancellation_reaches_the_step_and_tears_down(daemon: Daemon, offer: Off
     told = kinds(daemon, submitted)
     assert told.count("run.finished") == 1
     assert told[:4] == ["job.submitted", "lease.granted", "run.started", "step.started"]
-    assert told[-2:] == ["run.finished", "lease.released"]
+    assert told[-3:] == ["run.finished", "lease.released", "job.finished"]
 
 
 @pytest.mark.parametrize("where", ["step", "job"])
 def test_a_time_limit_makes_the_run_errored(daemon: Daemon, offer: Offer, where: str) -> None:
     offer("test.act", lambda context: (context.cancellation.wait(30), Outcome(Verdict.CANCELLED))[1])
     if where == "step":
-        text, reason = job({"one": lane("act", timeout_s=0.1)}), "test.act took longer than its 0.1 s"
+        text, reason = job({"one": lane("act", timeout=0.1)}), "test.act took longer than its 0.1 s"
     else:
-        text, reason = job({"one": lane("act")}, timeout_s=0.1), "the job took longer than its 0.1 s"
+        text, reason = job({"one": lane("act")}, timeout=0.1), "the job took longer than its 0.1 s"
     assert run(daemon, text) == ("errored", reason)
 
 
@@ -153,7 +159,7 @@ def test_a_lease_that_is_taken_away_ends_the_run(daemon: Daemon, offer: Offer) -
         return Outcome(Verdict.CANCELLED)
 
     offer("test.act", act)
-    submitted = daemon.submit(job({"one": lane("act")}), "job", "me")
+    submitted = submit(daemon, job({"one": lane("act")}))
     assert under_way.wait(20)
     with daemon.store.read() as connection:
         lease = connection.execute(sa.select(leases.c.id).where(leases.c.job_id == submitted)).scalar_one()
@@ -181,15 +187,15 @@ def test_a_verdict_that_the_database_did_not_take_is_written_later(
     daemon: Daemon, offer: Offer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusals = [sa.exc.OperationalError("INSERT", {}, Exception("database or disk is full"))]
-    finish_run = running.finish_run
+    finish_lane = running.finish_lane
 
-    def full_at_first(*arguments: Any) -> bool:
+    def full_at_first(*arguments: Any) -> Any:
         if refusals:
             raise refusals.pop()
-        return finish_run(*arguments)
+        return finish_lane(*arguments)
 
-    monkeypatch.setattr("labctl.store.running.finish_run", full_at_first)
-    monkeypatch.setattr("labctl.sequencer._WRITE_AGAIN_S", 0.01)
+    monkeypatch.setattr("labctl.store.running.finish_lane", full_at_first)
+    monkeypatch.setattr("labctl.sequencer.run._WRITE_AGAIN_S", 0.01)
     offer("test.act", lambda context: Outcome(Verdict.FAILED, "it squeaks"))
     assert run(daemon, job({"one": lane("act")})) == ("failed", "it squeaks")
     assert refusals == []
@@ -205,41 +211,46 @@ def test_a_daemon_that_closes_ends_its_runs(lab: Lab, tmp_path: Path, scripted: 
 
     with run_daemon(lab, tmp_path / "data") as daemon:
         scripted(daemon, "test.act", act)
-        submitted = daemon.submit(job({"one": lane("act")}), "job", "me")
+        submitted = submit(daemon, job({"one": lane("act")}))
         assert under_way.wait(20)
     store = open_store(tmp_path / "data")
     with store.read() as connection:
         row = connection.execute(sa.select(jobs).where(jobs.c.id == submitted)).one()
     store.close()
-    assert (row.verdict, row.reason) == ("cancelled", "the daemon is shutting down")
+    assert (row.verdict, row.reason) == ("errored", "the daemon is shutting down")
 
 
 def test_what_a_dead_daemon_left_open_is_closed_at_the_next_start(
-    lab: Lab, tmp_path: Path, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+    lab: Lab, tmp_path: Path, database_url: str, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The state as `kill -9` leaves it: one run open, one job granted but not begun, one waiting."""
-    store = open_store(tmp_path / "data")
+    """The state as `kill -9` leaves it: one run in a step, one whose lane was not taken up, one job waiting."""
+    store = open_store(tmp_path / "data", database_url)
+    service = Leases(store)
 
-    def leave(transaction: Any) -> list[str]:
-        row = {"kind": "lidar", "labels": {}, "state": "good", "state_reason": "", "state_since": 0.0}
-        transaction.execute(sa.insert(devices), [{"name": name, **row} for name in ("alone", "left", "right")])
+    def leave(transaction: Transaction) -> list[str]:
+        inventory.register(transaction, lab.devices, set())
         document = json.loads(job({"one": {"steps": [{"uses": "test.act"}]}}))
         left = []
         for name in ("alone", "left", "left"):
-            require = [Requirement(device=name, role="one")]
-            common = {"owner": "me", "name": "job", "document": document, "priority": 0, "lease_s": 60.0}
-            left.append(running.submit(transaction, require=require, **common))
+            wanted = NewJob("job", document, [Requirement(device=name, role="one")], 0, 60.0)
+            left.append(submitting.submit(transaction, "me", "job", [wanted])[0])
         return left
 
-    left = store.write(leave)
-    granted, _ = store.write(leasing.schedule)
-    store.write(lambda transaction: running.start_run(transaction, granted[0]))
+    left = service.change(leave)
+
+    def begin(transaction: Transaction) -> None:
+        first = transaction.execute(sa.select(runs.c.id).where(runs.c.job_id == left[0])).scalar_one()
+        transaction.execute(sa.update(lanes).where(lanes.c.run_id == first).values(state="running"))
+        row = {"step_id": None, "title": "test.act", "what": "test.act", "attempt": 1}
+        running.begin_step(transaction, first, "one", 0, row)
+
+    store.write(begin)
     store.close()
 
     actions = ActionRegistry()  # known before the daemon begins: it takes up what waits at once
     scripted(cast("Daemon", SimpleNamespace(actions=actions)), "test.act", lambda context: Outcome(Verdict.PASSED))
     monkeypatch.setattr("labctl.daemon.ActionRegistry", lambda: actions)
-    with run_daemon(lab, tmp_path / "data") as daemon:
+    with run_daemon(lab, tmp_path / "data", database_url) as daemon:
         ended = [finish(daemon, each) for each in left]
         with daemon.store.read() as connection:
             verdicts = connection.execute(sa.select(runs.c.job_id, runs.c.verdict)).all()

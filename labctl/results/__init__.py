@@ -1,0 +1,1 @@
+"""What came of jobs, in the forms that other programs read."""

@@ -1,0 +1,387 @@
+"""Goes through the steps of one lane: conditions, tries, what measurements must be; then the teardown, always."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import structlog
+
+from drivers.errors import DeviceError
+from labctl.errors import LabError, LabFailureError
+from labctl.jobs import Lane, Step, expressions
+from labctl.jobs.durations import worded
+from labctl.jobs.expressions import Status
+from labctl.jobs.model import Limits, Part
+from labctl.jobs.syntax import ExpressionError
+from labctl.registry import ActionRegistry
+from labctl.sequencer.meeting import Meetings
+from labctl.steps import Cancellation, Measurement, Outcome, StepContext, Verdict
+from labctl.store import Store, Transaction, findings, running
+
+log = structlog.get_logger(__name__)
+_LARGEST_OUTPUT = 1 << 18  # characters of JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which lane of which run it is. `counts`: how many lanes each barrier of the job waits for."""
+
+    run: str
+    job: str
+    attempt: int
+    lane: str
+    role: str
+    roles: Mapping[str, str]
+    counts: Mapping[str, int]
+
+    @property
+    def device(self) -> str:
+        return self.roles[self.role]
+
+
+class MakeContext(Protocol):
+    """Gives a step what it may touch: what the run has, with what is this step's own."""
+
+    def __call__(
+        self,
+        place: Place,
+        folder: Path,
+        cancellation: Cancellation,
+        *,
+        emit: Callable[[str, dict[str, Any]], None],
+        measure: Callable[[list[Measurement]], None],
+        keep: Callable[[Path, str, str], None],
+        output: Callable[[str, Any], None],
+    ) -> StepContext: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """A step being performed, for the first time or again."""
+
+    number: int
+    step: Step
+    attempt: int
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What a try of a step found out."""
+
+    outputs: dict[str, Any] = field(default_factory=dict)
+    measurements: dict[str, Measurement] = field(default_factory=dict)
+    artifacts: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class LanePerformer:
+    """One lane. `cancellation`: of the run; teardown has none but its own time limits."""
+
+    place: Place
+    lane: Lane
+    names: dict[str, Any]  # what expressions know: vars, matrix, run ...
+    store: Store
+    actions: ActionRegistry
+    meetings: Meetings
+    make_context: MakeContext
+    cancellation: Cancellation
+    scratch: Path
+
+    def perform(self) -> Outcome:
+        """Go through the lane; its verdict is that of its worst step."""
+        outcomes: list[Outcome] = []
+        ids: dict[str, Any] = {}
+        part: Part = "steps"
+        for number, (part_now, _, step) in enumerate(self.lane.parts()):
+            if part_now != part:
+                part = part_now
+                self._end_steps(outcomes)
+            outcome, shown = self._maybe(number, part, step, outcomes, ids)
+            if outcome is not None:
+                outcomes.append(outcome)
+            if step.id is not None:
+                ids[step.id] = shown
+        return _worst(outcomes)
+
+    def _end_steps(self, outcomes: Sequence[Outcome]) -> None:
+        worst, place = _worst(outcomes), self.place
+        self._note(
+            lambda transaction: running.end_lane_steps(
+                transaction, place.run, place.lane, worst.verdict.value, worst.reason
+            )
+        )
+
+    def _maybe(
+        self, number: int, part: Part, step: Step, outcomes: Sequence[Outcome], ids: dict[str, Any]
+    ) -> tuple[Outcome | None, dict[str, Any]]:
+        """Perform a step unless its condition says otherwise; its outcome, and what expressions see of it."""
+        asked = self.cancellation.asked
+        status = Status(
+            failed=any(each.verdict in (Verdict.FAILED, Verdict.ERRORED) for each in outcomes)
+            or (asked and self.cancellation.verdict is Verdict.ERRORED),
+            cancelled=asked and self.cancellation.verdict is Verdict.CANCELLED,
+        )
+        scope = {**self.names, "steps": ids}
+        outcome: Outcome | None
+        try:
+            wanted = _wanted(step, part, scope, status)
+        except ExpressionError as exc:
+            outcome = Outcome(Verdict.ERRORED, f"if: {exc}")
+            self._begin(number, step, 1)
+            self._finish(number, step, outcome, _Findings())
+            return outcome, _shown(outcome, _Findings())
+        if not wanted:
+            reason = "an earlier step did not pass" if step.condition is None else f"if: {step.condition}"
+            broken_off = asked and part == "steps" and _worst(outcomes).verdict is Verdict.PASSED
+            self._skip(number, step, self.cancellation.reason if broken_off else reason)
+            # Nothing failed, but not all was done either.
+            outcome = Outcome(self.cancellation.verdict, self.cancellation.reason) if broken_off else None
+            return outcome, {"outputs": None, "measurements": None, "verdict": "skipped", "reason": ""}
+        # What runs in spite of a cancellation, or in the teardown, is not cancelled with the run.
+        cancellation = Cancellation() if part == "always" or asked else self.cancellation
+        return self._tries(number, step, scope, status, cancellation)
+
+    def _tries(
+        self, number: int, step: Step, scope: dict[str, Any], status: Status, cancellation: Cancellation
+    ) -> tuple[Outcome, dict[str, Any]]:
+        attempt = 1
+        while True:
+            self._begin(number, step, attempt)
+            found = _Findings()
+            outcome = self._try(_Try(number, step, attempt), scope, status, cancellation, found)
+            if outcome.verdict is Verdict.PASSED:
+                outcome = _judged(step, outcome, found)
+            self._finish(number, step, outcome, found)
+            last = outcome.verdict in (Verdict.PASSED, Verdict.CANCELLED) or attempt > step.retry.times
+            if last or cancellation.asked:
+                return outcome, _shown(outcome, found)
+            if step.retry.delay is not None and cancellation.wait(step.retry.delay):
+                return outcome, _shown(outcome, found)
+            attempt += 1
+
+    def _try(
+        self, this: _Try, scope: dict[str, Any], status: Status, cancellation: Cancellation, found: _Findings
+    ) -> Outcome:
+        step = this.step
+        own = Cancellation()
+        cancellation.on_asked(lambda reason: own.ask(reason, cancellation.verdict))
+        late = (f"{step.title} took longer than its {worded(step.timeout)}", Verdict.ERRORED)
+        limit = threading.Timer(step.timeout, own.ask, late)
+        limit.daemon = True
+        if step.uses is not None:  # meetings have their deadlines themselves
+            limit.start()
+        try:
+            filled = expressions.fill(step.parameters if step.uses is not None else step.payload, scope, status)
+            if step.uses is None:
+                return self._meet(step, filled, own, found)
+            return self._act(this, filled, own, found)
+        except ExpressionError as exc:
+            outcome = Outcome(Verdict.ERRORED, str(exc))
+        except (LabFailureError, LabError, DeviceError, LookupError) as exc:
+            outcome = Outcome(Verdict.ERRORED, str(exc))
+        except Exception as exc:
+            log.exception("step failed", run=self.place.run, step=step.title)
+            outcome = Outcome(Verdict.ERRORED, f"{step.what} failed in itself: {type(exc).__name__}: {exc}")
+        finally:
+            limit.cancel()
+        return Outcome(own.verdict, own.reason) if own.asked else outcome
+
+    def _meet(self, step: Step, payload: Any, cancellation: Cancellation, found: _Findings) -> Outcome:
+        place, meetings = self.place, self.meetings
+        if step.notify is not None:
+            meetings.notify(step.notify, place.lane, payload)
+            return Outcome(Verdict.PASSED)
+        if step.wait is not None:
+            signal = meetings.wait(step.wait, step.timeout, cancellation)
+            if isinstance(signal, Outcome):
+                return signal
+            found.outputs.update(payload=signal.payload, sender=signal.sender)
+            return Outcome(Verdict.PASSED)
+        barrier = str(step.barrier)
+        wanted = place.counts[barrier]
+        came = meetings.meet(
+            barrier, place.lane, payload, wanted=wanted, timeout_s=step.timeout, cancellation=cancellation
+        )
+        if isinstance(came, Outcome):
+            return came
+        found.outputs.update(payloads=came)
+        return Outcome(Verdict.PASSED)
+
+    def _act(self, this: _Try, parameters: dict[str, Any], cancellation: Cancellation, found: _Findings) -> Outcome:
+        if cancellation.asked:
+            return Outcome(cancellation.verdict, cancellation.reason)
+        place, step = self.place, this.step
+        where = {"lane": place.lane, "number": this.number, "attempt": this.attempt}
+
+        def measure(values: list[Measurement]) -> None:
+            limited = [_limited(each, step.measurements.get(each.name)) for each in values]
+            found.measurements.update((each.name, each) for each in limited)
+            rows = [asdict(each) for each in limited]
+            self.store.write(
+                lambda transaction: findings.add_measurements(transaction, place.run, where, step.title, rows)
+            )
+
+        def emit(kind: str, data: dict[str, Any]) -> None:
+            about: dict[str, Any] = {"step": step.title, "role": place.role, "lane_name": place.lane, **data}
+            # Without waiting for the disk: who drives must not stall.
+            self._note(lambda transaction: transaction.emit(f"step.{kind}", job=place.job, run=place.run, **about))
+
+        def output(name: str, value: Any) -> None:
+            if len(json.dumps({**found.outputs, name: value}, allow_nan=False)) > _LARGEST_OUTPUT:
+                raise LabFailureError(f"the outputs of {step.title} are larger than {_LARGEST_OUTPUT} characters")
+            found.outputs[name] = value
+
+        with tempfile.TemporaryDirectory(dir=self.scratch, prefix=f"{place.run}-") as folder:
+            context = self.make_context(
+                place,
+                Path(folder),
+                cancellation,
+                emit=emit,
+                measure=measure,
+                keep=lambda _file, name, _type: found.artifacts.append(name),
+                output=output,
+            )
+            action = self.actions.get(str(step.uses))
+            outcome: Outcome = action.run(context, action.parameters.model_validate(parameters))
+        if cancellation.asked and outcome.verdict is not Verdict.PASSED:
+            return Outcome(cancellation.verdict, cancellation.reason)
+        return outcome
+
+    # What is written down
+
+    def _begin(self, number: int, step: Step, attempt: int) -> None:
+        place = self.place
+        row = {"step_id": step.id, "title": step.title, "what": step.what, "attempt": attempt}
+        about: dict[str, Any] = {
+            "step": step.title,
+            "role": place.role,
+            "lane_name": place.lane,
+            "number": number,
+            "attempt": attempt,
+        }
+
+        def note(transaction: Transaction) -> None:
+            running.begin_step(transaction, place.run, place.lane, number, row)
+            transaction.emit("step.started", job=place.job, run=place.run, **about)
+
+        self._note(note)
+
+    def _finish(self, number: int, step: Step, outcome: Outcome, found: _Findings) -> None:
+        place = self.place
+        ended = {"verdict": outcome.verdict.value, "reason": outcome.reason}
+        about: dict[str, Any] = {
+            "step": step.title,
+            "role": place.role,
+            "lane_name": place.lane,
+            "number": number,
+            **ended,
+        }
+
+        def note(transaction: Transaction) -> None:
+            running.end_step(transaction, place.run, place.lane, number, {**ended, "outputs": found.outputs})
+            transaction.emit("step.finished", job=place.job, run=place.run, **about)
+
+        self._note(note)
+
+    def _skip(self, number: int, step: Step, reason: str) -> None:
+        place = self.place
+        row = {"step_id": step.id, "title": step.title, "what": step.what, "reason": reason}
+        about: dict[str, Any] = {
+            "step": step.title,
+            "role": place.role,
+            "lane_name": place.lane,
+            "number": number,
+            "reason": reason,
+        }
+
+        def note(transaction: Transaction) -> None:
+            running.skip_step(transaction, place.run, place.lane, number, row)
+            transaction.emit("step.skipped", job=place.job, run=place.run, **about)
+
+        self._note(note)
+
+    def _note(self, work: Callable[[Transaction], None]) -> None:
+        """Write without waiting for the disk. The order is kept."""
+        self.store.submit(work).add_done_callback(_log_failure)
+
+
+def _wanted(step: Step, part: Part, scope: Mapping[str, Any], status: Status) -> bool:
+    """Whether a step is to be performed. Unless its `if` asks for the verdict so far, all before it has to be well."""
+    well = part == "always" or not (status.failed or status.cancelled)
+    if step.condition is None:
+        return well
+    node = expressions.condition(step.condition)
+    if not (well or expressions.uses_status(node)):
+        return False
+    return expressions.truthy(expressions.evaluate(node, scope, status))
+
+
+def _worst(outcomes: Sequence[Outcome]) -> Outcome:
+    verdict = Verdict.worst([each.verdict for each in outcomes])
+    reasons = [each.reason for each in outcomes if each.verdict is verdict and each.reason]
+    return Outcome(verdict, "; ".join(dict.fromkeys(reasons)))
+
+
+def _limited(taken: Measurement, limits: Limits | None) -> Measurement:
+    """A measurement with the job's limits, which count before those of the action."""
+    if limits is None:
+        return taken
+    value = taken.value
+    low_ok = limits.min is None or (value is not None and value >= limits.min)
+    high_ok = limits.max is None or (value is not None and value <= limits.max)
+    verdict = Verdict.PASSED if value is not None and low_ok and high_ok else Verdict.FAILED
+    return replace(taken, low=limits.min, high=limits.max, verdict=verdict)
+
+
+def _judged(step: Step, outcome: Outcome, found: _Findings) -> Outcome:
+    """What becomes of a step that passed, by what its job demands of measurements and artifacts."""
+    errors, failures = [], []
+    for name, limits in step.measurements.items():
+        taken = found.measurements.get(name)
+        if taken is None:
+            known = ", ".join(found.measurements) or "nothing"
+            errors.append(f"{step.what} did not measure {name!r}; it measured {known}")
+        elif limits.unit not in (None, taken.unit):
+            errors.append(f"{name} is measured in {taken.unit}, and its limits are in {limits.unit}")
+        elif taken.verdict is Verdict.FAILED:
+            failures.append(f"{name} is {_number(taken)}, outside {_range(limits)}")
+    for pattern in step.artifacts:
+        if not fnmatch.filter(found.artifacts, pattern):
+            errors.append(f"{step.what} left no file {pattern!r}; it left {', '.join(found.artifacts) or 'none'}")
+    if errors:
+        return Outcome(Verdict.ERRORED, "; ".join(errors))
+    return Outcome(Verdict.FAILED, "; ".join(failures)) if failures else outcome
+
+
+def _shown(outcome: Outcome, found: _Findings) -> dict[str, Any]:
+    return {
+        "outputs": found.outputs,
+        "measurements": {name: each.value for name, each in found.measurements.items()},
+        "verdict": outcome.verdict.value,
+        "reason": outcome.reason,
+    }
+
+
+def _number(taken: Measurement) -> str:
+    return "unknown" if taken.value is None else f"{taken.value:.4g} {taken.unit}".removesuffix(" 1")
+
+
+def _range(limits: Limits) -> str:
+    if limits.min is None:
+        return f"its limit: at most {limits.max:g}"
+    if limits.max is None:
+        return f"its limit: at least {limits.min:g}"
+    return f"its limits {limits.min:g} .. {limits.max:g}"
+
+
+def _log_failure(future: Future[None]) -> None:
+    if (error := future.exception()) is not None:
+        log.error("progress of a run could not be written down", error=str(error))

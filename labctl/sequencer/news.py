@@ -1,0 +1,93 @@
+"""Reads the event log by its cursor, in one thread, and wakes those who wait for something in a run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+import structlog
+
+from labctl.store import Store
+from labctl.store.bell import Bell
+from labctl.store.tables import events
+
+log = structlog.get_logger(__name__)
+_AT_ONCE = 1000
+_REVIEW_S = 30.0  # should a wake-up be lost
+_AGAIN_S = 0.5
+
+
+class News:
+    """Calls `heard` with kind, run and lease of every event of the lab, in order; `review` every 30 s at the latest."""
+
+    def __init__(
+        self, store: Store, heard: Callable[[str, str | None, str | None], None], review: Callable[[], None]
+    ) -> None:
+        self._store = store
+        self._heard = heard
+        self._review = review
+        self._lock = threading.Lock()
+        self._bells: dict[str, tuple[Bell, int]] = {}  # of each run: its bell, and how many follow it
+        self._stopping = False
+        self._cursor = 0
+        self._thread = threading.Thread(target=self._read_on, name="news", daemon=True)
+
+    def start(self) -> None:
+        """Begin with the next event."""
+        with self._store.read() as connection:
+            self._cursor = connection.execute(sa.select(sa.func.max(events.c.sequence))).scalar() or 0
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._store.bell.ring()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    @contextmanager
+    def following(self, run: str) -> Iterator[Bell]:
+        """A bell that rings at each event of the run, on whatever daemon it happened."""
+        with self._lock:
+            bell, followers = self._bells.get(run) or (Bell(), 0)
+            self._bells[run] = (bell, followers + 1)
+        try:
+            yield bell
+        finally:
+            with self._lock:
+                bell, followers = self._bells[run]
+                if followers > 1:
+                    self._bells[run] = (bell, followers - 1)
+                else:
+                    del self._bells[run]
+
+    def _read_on(self) -> None:
+        seen = self._store.bell.rings
+        while not self._stopping:
+            try:
+                if not self._read():
+                    rings = self._store.bell.wait(seen, _REVIEW_S)
+                    if rings == seen:
+                        self._review()
+                    seen = rings
+            except Exception:  # the database may be away for a while
+                if not self._stopping:
+                    log.exception("the event log could not be read; it is tried again")
+                    threading.Event().wait(_AGAIN_S)
+
+    def _read(self) -> bool:
+        """Tell of the next events; False when there are none."""
+        wanted = sa.select(events.c.sequence, events.c.kind, events.c.run_id, events.c.lease_id)
+        with self._store.read() as connection:
+            rows = connection.execute(
+                wanted.where(events.c.sequence > self._cursor).order_by(events.c.sequence).limit(_AT_ONCE)
+            ).all()
+        with self._lock:
+            bells = {row.run_id: self._bells[row.run_id][0] for row in rows if row.run_id in self._bells}
+        for bell in bells.values():
+            bell.ring()
+        for row in rows:
+            self._cursor = row.sequence
+            self._heard(row.kind, row.run_id, row.lease_id)
+        return bool(rows)
