@@ -102,10 +102,9 @@ def perceptual(reference: ArrayLike, degraded: ArrayLike, sample_rate: int, alig
     band = find_missing_band(reference_powers, powers, activity, bands)
     noise = noise_db(reference_powers, powers, activity)
     moving = find_moving(alignment, len(powers))
-    settled = settle(reference_powers, powers, warped, moving=moving, activity=activity, bands=bands)
-    disturbance = limit(
-        measure_disturbance(reference_powers, settled, activity.active, activity.heard, bands), alignment
-    )
+    settled, misfits = settle(reference_powers, powers, warped, moving=moving, activity=activity, bands=bands)
+    measured = measure_disturbance(reference_powers, settled, activity.active, activity.heard, bands)
+    disturbance = limit(measured, alignment, misfits)
 
     frames, changed = over_windows(disturbance.changed)
     _, added = over_windows(disturbance.added)

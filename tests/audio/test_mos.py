@@ -6,6 +6,7 @@ import functools
 
 import numpy as np
 import pytest
+from _time_warps import jitter_buffer, lose_packets
 from numpy.typing import NDArray
 from scipy.signal import firwin, oaconvolve, resample_poly
 
@@ -190,3 +191,14 @@ def test_a_break_within_a_word_costs_something() -> None:
 def test_what_cannot_be_scored_is_refused(sent: Array, arrived: Array, rate: int, message: str) -> None:
     with pytest.raises(SignalError, match=message):
         perceptual(sent, arrived, rate, unmoved(np.ones(RATE)))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2])
+def test_concealed_loss_is_not_forgiven_where_a_jitter_buffer_moves_the_delay_as_well(share: float) -> None:
+    x = voice("male_1")
+    lossy = lose_packets(x, RATE, share, np.random.default_rng(3), conceal=True).samples
+    moved = jitter_buffer(lossy, RATE, [(0, 0), (1.0, 0.12), (5.0, 0)]).samples
+
+    steady, moving = (perceptual(x, y, RATE, align(x, y, RATE)).mos for y in (lossy, moved))
+    assert steady < 3.2
+    assert abs(moving - steady) < 0.2
