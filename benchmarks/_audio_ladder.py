@@ -25,6 +25,32 @@ SENTENCES = (
     "She asked him twice which road would lead them back to the village.",
     "Their youngest teacher enjoys measuring thunder from the old church tower.",
 )
+GERMAN = (
+    "Der alte Gärtner schneidet im Herbst die hohen Hecken am Fluss.",
+    "Zwei junge Frauen tragen einen schweren Koffer über die Brücke.",
+    "Heute Abend spielt die Kapelle wieder im kleinen Saal am Markt.",
+)
+FRENCH = (
+    "Le vieux facteur pousse son vélo sous la pluie jusqu'au village.",
+    "Chaque matin, ma voisine achète du pain frais et trois journaux.",
+    "On a trouvé deux clés rouillées derrière le mur du jardin.",
+)
+ITALIAN = (
+    "Il vecchio pescatore ripara la rete seduto davanti alla casa.",
+    "Domani mattina compriamo pane fresco e due bottiglie di latte.",
+    "La strada che scende al fiume era coperta di foglie gialle.",
+)
+# Recorded talkers, American and Mexican, of Debian's asterisk-core-sounds-*-g722.
+PROMPTS = {
+    "en_US_f_Allison": (
+        "queue-callswaiting",
+        "vm-tomakecall",
+        "vm-toenternumber",
+        "conf-adminmenu-162",
+        "vm-options",
+    ),
+    "es_MX_f_Allison": ("conf-adminmenu-162", "conf-waitforleader", "agent-newlocation", "vm-options"),
+}
 Degrade = Callable[[np.ndarray, int], np.ndarray]
 
 
@@ -72,17 +98,30 @@ def talkers(sample_rate: int) -> Iterator[Talker]:
     if shutil.which("espeak-ng"):
         for name, held_out in (("en-us", False), ("en-gb+f3", False), ("en-gb-scotland", True), ("en-us+f5", True)):
             yield _speak(f"espeak {name}", ["espeak-ng", "-v", name, "-w", "{path}", "{text}"], sample_rate, held_out)
-    if shutil.which("text2wave"):
-        for name, held_out in (("czech_dita", False), ("czech_machac", True)):
-            if Path("/usr/share/festival/voices").exists() and list(Path("/usr/share/festival/voices").rglob(name)):
-                yield _speak(
-                    name, ["text2wave", "-o", "{path}", "-eval", f"(voice_{name})", "{file}"], sample_rate, held_out
-                )
-    prompts = Path("/usr/share/asterisk/sounds/en_US_f_Allison")
-    if prompts.exists() and sample_rate <= 16000:
-        names = ("queue-callswaiting", "vm-tomakecall", "vm-toenternumber", "conf-adminmenu-162", "vm-options")
-        clips = [(_g722(prompts / f"{name}.g722"), 16000) for name in names if (prompts / f"{name}.g722").exists()]
-        yield _join("asterisk allison", clips, sample_rate, held_out=True)
+        for name, sentences in (("de+f2", GERMAN), ("fr+m4", FRENCH)):
+            command = ["espeak-ng", "-v", name, "-s", "150", "-w", "{path}", "{text}"]
+            yield _speak(f"espeak {name}", command, sample_rate, held_out=True, sentences=sentences)
+    yield from _festival_talkers(sample_rate)
+    for folder, names in PROMPTS.items():
+        clips = [Path(f"/usr/share/asterisk/sounds/{folder}/{name}.g722") for name in names]
+        if all(path.exists() for path in clips) and sample_rate <= 16000:
+            yield _join(f"asterisk {folder[:5]}", [(_g722(path), 16000) for path in clips], sample_rate, held_out=True)
+
+
+def _festival_talkers(sample_rate: int) -> Iterator[Talker]:
+    folder = Path("/usr/share/festival/voices")
+    if not shutil.which("text2wave") or not folder.exists():
+        return
+    voices = (
+        ("czech_dita", False, 48000, SENTENCES[:3]),
+        ("czech_machac", True, 48000, SENTENCES[:3]),
+        ("lp_diphone", True, 16000, ITALIAN),
+        ("pc_diphone", True, 16000, ITALIAN),
+    )
+    for name, held_out, highest, sentences in voices:
+        if list(folder.rglob(name)) and sample_rate <= highest:
+            command = ["text2wave", "-o", "{path}", "-eval", f"(voice_{name})", "{file}"]
+            yield _speak(name, command, sample_rate, held_out, sentences)
 
 
 def conditions(quick: bool = False) -> list[Condition]:
@@ -137,6 +176,13 @@ def conditions(quick: bool = False) -> list[Condition]:
     add("jump in word ms", (20, 60, 200), lambda ms: lambda x, rate: jump(x, rate, ms, True), pesq=False, steady=False)
     add("drift ppm", (50, 100, 300), lambda ppm: lambda x, rate: drift(x, rate, ppm).samples, pesq=False, steady=False)
     add("jitter buffer ms", (40, 120), lambda ms: lambda x, rate: play_out(x, rate, ms), pesq=False, steady=False)
+    add(
+        "opus plc, jitter buffer, loss",
+        (0.05, 0.10, 0.20),
+        lambda share: lambda x, rate: play_out(opus_loss(x, rate, share), rate, 120),
+        pesq=False,
+        steady=False,
+    )
     add("silence", (1,), lambda _: lambda x, _rate: np.zeros_like(x), pesq=False)
     return ladder
 
@@ -245,11 +291,13 @@ def _join(name: str, clips: list[tuple[np.ndarray, int]], sample_rate: int, held
     return Talker(name, joined, sample_rate, held_out)
 
 
-def _speak(name: str, command: list[str], sample_rate: int, held_out: bool) -> Talker:
+def _speak(
+    name: str, command: list[str], sample_rate: int, held_out: bool, sentences: tuple[str, ...] = SENTENCES[:3]
+) -> Talker:
     clips = []
     with tempfile.TemporaryDirectory() as folder:
         path, text_file = Path(folder) / "speech.wav", Path(folder) / "text.txt"
-        for text in SENTENCES[:3]:
+        for text in sentences:
             text_file.write_text(text)
             words = [part.format(text=text, path=path, file=text_file) for part in command]
             subprocess.run(words, check=True, capture_output=True)

@@ -13,9 +13,10 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.remote.webdriver import WebDriver
 
-from drivers.sound import DropOut, PulseServer, Samples, VirtualPair
+from drivers.sound import PulseServer, Samples, VirtualPair
 
 RATE = 48_000
 LOOPBACK = "127.0.0.1"
@@ -32,8 +33,20 @@ CONNECT_TIMEOUT_S = 30.0
 PAUSE_S = 0.5
 BEFORE_S = 0.25
 BEHIND_S = 1.0
+PRECEDENCE = -15  # of the browsers, where the user may give it: other work on the machine shall not be heard
+# What a browser may be late with sound, in ms: it takes in and gives out 10 ms at a time and reports every 100 ms.
+LATE_MS = 60.0
+CONCEALED_MS = 10.0
 _numbers = itertools.count(1)
 
+# Where Linux groups processes by session (sched(7), autogroup) a nice value counts inside the group alone, and the
+# group has one of its own. Who may not have precedence runs without: `nice` says so and goes on.
+LAUNCHER = """#!/bin/sh
+if [ "$1" != grouped ]; then exec setsid "$0" grouped "$@"; fi
+shift
+(echo {nice} > /proc/self/autogroup) 2>/dev/null
+exec nice -n {nice} {program} "$@" 2>/dev/null
+"""
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -50,11 +63,13 @@ FLAGS = (
 class Line:
     """What the network and the codec do to a call. `bit_rate`: Opus, bit/s (None: the browser's choice, 32 kbit/s).
 
-    `loss_ratio`: share of Alice's RTP packets that do not reach Bob, drawn at random from `seed`.
+    `loss_ratio`: share of Alice's RTP packets that do not reach Bob, drawn at random from `seed`. `correction`: whether
+    Opus packets carry a coarse copy of the one before (in-band forward error correction), as browsers ask for.
     """
 
     bit_rate: int | None = None
     loss_ratio: float = 0.0
+    correction: bool = True
     seed: int = 1
 
 
@@ -63,24 +78,29 @@ class Heard:
     """What Bob heard of one utterance of Alice: both (N,) float32 at 48 kHz.
 
     `recording` runs from 0.25 s before the reference was put into Alice's microphone to 1 s after its end. `statistics`
-    is Bob's inbound-rtp report of WebRTC; `drop_outs` what went wrong with the lab's own sound.
+    is Bob's inbound-rtp report of WebRTC. `faults`: what went wrong on the lab's own machine meanwhile, in its sound or
+    because the browsers did not get to run; a recording with faults says nothing about the call.
     """
 
     reference: Samples
     recording: Samples
     sample_rate: int
     statistics: Mapping[str, Any]
-    drop_outs: tuple[DropOut, ...]
+    faults: tuple[str, ...]
 
 
 class Call:
     """Two browsers in a call. `say` speaks into Alice's microphone and gives what came out of Bob's speaker."""
 
-    def __init__(self, alice: WebDriver, bob: WebDriver, alices: VirtualPair, bobs: VirtualPair) -> None:
+    def __init__(
+        self, alice: WebDriver, bob: WebDriver, alices: VirtualPair, bobs: VirtualPair, *, lossless: bool
+    ) -> None:
         self._alice = alice
         self._bob = bob
+        self._lossless = lossless
         self._microphone = alices.microphone
         self._speaker = bobs.speaker
+        self._clock = alices.microphone.clock
 
     def say(self, reference: Samples, settling: Samples | None = None) -> Heard:
         """Say `settling` (other speech, for the jitter buffer to settle) and `reference` after a short pause."""
@@ -92,8 +112,14 @@ class Call:
         tape = tape.stop()
         start = played.start_time + len(lead) / RATE
         recording = tape.between(start - BEFORE_S, start + len(reference) / RATE + BEHIND_S)
-        drops = (*played.drop_outs, *tape.drop_outs)
-        return Heard(np.asarray(reference, np.float32), recording, RATE, self.statistics(), drops)
+        since = time.time() - (self._clock.now() - start)
+        span = (since, since + len(reference) / RATE + PAUSE_S)
+        faults = [str(drop) for drop in (*played.drop_outs, *tape.drop_outs)]
+        faults += starved("Alice", _run(self._alice, "history()"), span, Sound.SAID)
+        faults += starved("Bob", _run(self._bob, "history()"), span, Sound.HEARD)
+        if self._lossless:
+            faults += concealed(_run(self._bob, "history()"), span)
+        return Heard(np.asarray(reference, np.float32), recording, RATE, self.statistics(), tuple(faults))
 
     def mute(self, on: bool = True) -> None:
         """Switch Alice's microphone off in the page, as a mute button does, or on again."""
@@ -103,6 +129,32 @@ class Call:
         """Bob's inbound-rtp report."""
         reports = _run(self._bob, "statistics()")
         return next(report for report in reports if report["type"] == "inbound-rtp")
+
+
+class Sound(IntEnum):
+    """The columns of a browser's history behind the time: seconds taken in, seconds given out, samples concealed."""
+
+    SAID = 1
+    HEARD = 2
+    CONCEALED = 3
+
+
+def starved(who: str, history: Sequence[Sequence[float]], span: tuple[float, float], column: Sound) -> list[str]:
+    """What a browser fell behind with its sound between two times: it did not get to run, and silence was heard."""
+    inside = np.array([row for row in history if span[0] <= row[0] <= span[1]])
+    if len(inside) < 2 or inside[-1, 0] - inside[0, 0] < 0.5 * (span[1] - span[0]):
+        return [f"{who}'s browser did not run for most of the time"]
+    behind = 1000 * (inside[:, 0] - inside[:, column])
+    late = float(np.max(behind - np.minimum.accumulate(behind)))
+    verb = "take in" if column is Sound.SAID else "give out"
+    return [f"{who}'s browser could not {verb} {late:.0f} ms of sound in time"] if late > LATE_MS else []
+
+
+def concealed(history: Sequence[Sequence[float]], span: tuple[float, float]) -> list[str]:
+    """What Bob's browser had to conceal though no packet was lost: packets were on this machine and not handed on."""
+    inside = [row[Sound.CONCEALED] for row in history if span[0] <= row[0] <= span[1]]
+    milliseconds = 1000 * (inside[-1] - inside[0]) / RATE if inside else 0.0
+    return [f"Bob's browser concealed {milliseconds:.0f} ms with no packet lost"] if milliseconds > CONCEALED_MS else []
 
 
 @contextlib.contextmanager
@@ -128,6 +180,8 @@ def call(server: PulseServer, line: Line = Line()) -> Iterator[Call]:
         answer = _only_loopback(_run(bob, "answer(arguments[0])", offer))
         if line.bit_rate:
             answer = _with_bit_rate(answer, line.bit_rate)
+        if not line.correction:
+            answer = answer.replace("useinbandfec=1", "useinbandfec=0")
         if line.loss_ratio:
             relay = stack.enter_context(_lossy_relay(_first_port(answer), line))
             answer = _with_candidate(_without_candidates(answer), relay)
@@ -137,7 +191,7 @@ def call(server: PulseServer, line: Line = Line()) -> Iterator[Call]:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the call did not stand within {CONNECT_TIMEOUT_S:.0f} s: {_run(bob, 'state()')}")
             time.sleep(0.05)
-        yield Call(alice, bob, alices, bobs)
+        yield Call(alice, bob, alices, bobs, lossless=not line.loss_ratio)
 
 
 @contextlib.contextmanager
@@ -176,7 +230,10 @@ def _browser(folder: Path, pair: VirtualPair, page: str) -> Iterator[WebDriver]:
     for flag in (*FLAGS, f"--user-data-dir={folder}"):
         options.add_argument(flag)
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "LC_ALL": "C.UTF-8", **pair.environment}
-    browser = webdriver.Chrome(options=options, service=Service(str(programs[1]), env=environment))
+    launcher = folder.with_suffix(".sh")
+    launcher.write_text(LAUNCHER.format(nice=PRECEDENCE, program=programs[1]))
+    launcher.chmod(0o700)
+    browser = webdriver.Chrome(options=options, service=Service(str(launcher), env=environment))
     try:
         browser.set_script_timeout(CONNECT_TIMEOUT_S)
         browser.get(page)

@@ -8,12 +8,14 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
 import argparse
+import hashlib
 import math
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import groupby, pairwise
 from multiprocessing import get_context
 from pathlib import Path
@@ -30,39 +32,74 @@ from audio.mos import perceptual
 
 FALLING = ("opus", "amr", "loss", "white", "pink", "clipping", "low-pass", "aac", "mp3")
 OPUS_SLACK = 0.03
+MOVED = {f"opus plc, jitter buffer, loss {share}": f"loss, opus plc {share}" for share in (0.05, 0.1, 0.2)}
+
+
+@dataclass(frozen=True)
+class Peers:
+    """What the peers say (NaN where they weren't asked) and PESQ's CPU seconds per second of audio."""
+
+    pesq: float
+    visqol: float
+    stoi: float
+    pesq_cpu: float
 
 
 @dataclass(frozen=True)
 class Row:
-    """One talker under one condition: our score and what the peers say (NaN where they weren't asked)."""
+    """One talker under one condition: our score and what the peers say."""
 
     talker: Talker = field(repr=False)
-    condition: Condition
+    number: int  # of the condition on the ladder
+    quick: bool
     ours: float
     coverage: float
     reasons: tuple[str, ...]
-    pesq: float
-    visqol: float
-    stoi: float
+    peers: Peers
     ours_cpu: float
-    pesq_cpu: float
+
+    @property
+    def condition(self) -> Condition:
+        return _ladder(self.quick)[self.number]
+
+    @property
+    def name(self) -> str:
+        return self.condition.name
+
+    @property
+    def pesq(self) -> float:
+        return self.peers.pesq
+
+    @property
+    def visqol(self) -> float:
+        return self.peers.visqol
+
+    @property
+    def stoi(self) -> float:
+        return self.peers.stoi
+
+
+@cache
+def _ladder(quick: bool) -> list[Condition]:
+    return conditions(quick)
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="four talkers, a third of the ladder, no ViSQOL")
+    parser.add_argument("--rate", type=int, choices=(16000, 48000), help="one half of it")
+    parser.add_argument("--jobs", type=int, default=1, help="talkers at once; CPU figures suffer from more than one")
+    parser.add_argument("--cache", type=Path, help="keep degraded speech and the peers' answers in this folder")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
-    for rate in (16000, 48000):
+    for rate in [arguments.rate] if arguments.rate else [16000, 48000]:
         chosen = list(talkers(rate))
         chosen = chosen[:3] + chosen[-1:] if arguments.quick else chosen
-        judge = None if arguments.quick else _visqol()
-        rows = [
-            _measure(talker, condition, judge if number in (0, len(chosen) - 1) else None)
-            for number, talker in enumerate(chosen)
-            for condition in conditions(arguments.quick)
-        ]
+        asked = () if arguments.quick else (0,)  # ViSQOL takes longer than all the rest
+        tasks = [(talker, arguments.quick, number in asked, arguments.cache) for number, talker in enumerate(chosen)]
+        with get_context("spawn").Pool(arguments.jobs, maxtasksperchild=1) as pool:
+            rows = [row for part in pool.imap(_measure, tasks, chunksize=1) for row in part]
         print(f"\n## Ladder at {rate // 1000} kHz, means over {len(chosen)} talkers\n")
         _print_ladder(rows)
         if rate == 16000:
@@ -70,38 +107,68 @@ def main() -> None:
         _print_order(rows)
         _print_blind_spots(rows, chosen)
         _print_cost(rows)
-    _print_memory()
+    if arguments.rate != 16000:
+        _print_memory()
 
 
-def _measure(
-    talker: Talker, condition: Condition, visqol: Callable[[np.ndarray, np.ndarray, int], float] | None
-) -> Row:
+def _measure(task: tuple[Talker, bool, bool, Path | None]) -> list[Row]:
+    talker, quick, asks_visqol, folder = task
+    warnings.filterwarnings("ignore")
+    visqol = _visqol() if asks_visqol else None
+    rows = []
+    for number, condition in enumerate(conditions(quick)):
+        x, rate = talker.samples, talker.sample_rate
+        y, peers = _degraded(talker, condition, visqol, folder)
+        begin = time.process_time()
+        alignment = align(x, y, rate)
+        score = perceptual(x, y, rate, alignment)
+        seconds = (time.process_time() - begin) / (len(x) / rate)
+        reasons = tuple(reason.text for reason in score.reasons)
+        rows.append(Row(talker, number, quick, score.mos, alignment.coverage, reasons, peers, seconds))
+    return rows
+
+
+def _degraded(
+    talker: Talker,
+    condition: Condition,
+    visqol: Callable[[np.ndarray, np.ndarray, int], float] | None,
+    folder: Path | None,
+) -> tuple[np.ndarray, Peers]:
+    """Return the degraded speech and what the peers say of it, from the cache where it has them."""
+    x, rate = talker.samples, talker.sample_rate
+    path = None
+    if folder is not None:
+        key = hashlib.sha256(x.tobytes() + f"{rate} {condition.name} {visqol is not None}".encode())
+        for name in ("_audio_ladder.py", "_audio_codecs.py", "_time_warps.py"):
+            key.update((Path(__file__).parent / name).read_bytes())
+        path = folder / f"{key.hexdigest()[:32]}.npz"
+        if path.exists():
+            with np.load(path) as stored:
+                return stored["y"], Peers(*(float(value) for value in stored["peers"]))
+    y = condition.degrade(x, rate)
+    peers = _ask_peers(x, y, rate, visqol)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, y=y, peers=np.array([peers.pesq, peers.visqol, peers.stoi, peers.pesq_cpu]))
+    return y, peers
+
+
+def _ask_peers(
+    x: np.ndarray, y: np.ndarray, rate: int, visqol: Callable[[np.ndarray, np.ndarray, int], float] | None
+) -> Peers:
     from pesq import PesqError, pesq  # noqa: PLC0415  (a peer, installed for benchmarks only)
     from pystoi import stoi  # noqa: PLC0415
 
-    x, rate = talker.samples, talker.sample_rate
-    y = condition.degrade(x, rate)
-    begin = time.process_time()
-    alignment = align(x, y, rate)
-    score = perceptual(x, y, rate, alignment)
-    middle = time.process_time()
     wide, wide_y = resample(x, rate, 16000), resample(y, rate, 16000)
     before = time.process_time()
     value = pesq(16000, wide, wide_y, "wb", on_error=PesqError.RETURN_VALUES)
     after = time.process_time()
-    seconds = len(x) / rate
     length = min(len(x), len(y))
-    return Row(
-        talker,
-        condition,
-        score.mos,
-        alignment.coverage,
-        tuple(reason.text for reason in score.reasons),
+    return Peers(
         float(value) if value > 0 else math.nan,
         visqol(x, y, rate) if visqol else math.nan,
         float(stoi(x[:length], y[:length], rate)),
-        (middle - begin) / seconds,
-        (after - before) / seconds,
+        (after - before) / (len(x) / rate),
     )
 
 
@@ -196,6 +263,11 @@ def _print_blind_spots(rows: list[Row], chosen: list[Talker]) -> None:
     for start, limit in (("jump in pause", 0.3), ("jump in word", 0.8), ("drift", 0.3), ("jitter buffer", 0.3)):
         cost, peer = worst_cost(start)
         print(f"| {start} | costs <= {limit} | {cost:.2f} | {peer:.2f} |")
+    moved = {row.talker.name + row.name.rpartition(" ")[2]: row.ours for row in rows if row.name in MOVED}
+    steady = {row.talker.name + row.name.rpartition(" ")[2]: row.ours for row in rows if row.name in MOVED.values()}
+    apart = [abs(steady[key] - value) for key, value in moved.items() if key in steady]
+    if apart:
+        print(f"| concealed loss with a jitter buffer against without | differs <= 0.3 | {max(apart):.2f} | |")
     for name in ("mute s 2", "loss, zeros 0.2", "loss, opus plc 0.2", "white noise dB 0", "silence 1"):
         some = [(row.ours, row.pesq) for row in rows if row.condition.name == name]
         if some:
@@ -229,7 +301,7 @@ def _identity(talker: Talker) -> float:
 def _print_cost(rows: list[Row]) -> None:
     for steady in (True, False):
         some = [row for row in rows if row.condition.steady is steady]
-        ours, theirs = np.mean([row.ours_cpu for row in some]), np.mean([row.pesq_cpu for row in some])
+        ours, theirs = np.mean([row.ours_cpu for row in some]), np.mean([row.peers.pesq_cpu for row in some])
         kind = "constant" if steady else "moving"
         print(
             f"\nCPU per second of audio at {kind} delay, alignment and score: {ours:.4f} s; PESQ {theirs:.4f} s "

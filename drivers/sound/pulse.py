@@ -28,6 +28,7 @@ COMMAND_TIMEOUT_S = 10.0
 # A server whose lab is gone ends itself after this long without any client.
 ORPHAN_TIMEOUT_S = 30
 MAX_NAME = 48
+PRECEDENCE = -11  # the nice value that PulseAudio gives itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,7 @@ class PulseServer:
                 stderr=sink,
                 start_new_session=True,
             )
+        _give_precedence(process.pid)
         try:
             server = cls(_wait_for_socket(process, folder), clock)
         except DeviceError:
@@ -350,6 +352,13 @@ def _wait_for_socket(process: subprocess.Popen[bytes], folder: Path) -> str:
             raise DeviceUnreachableError(f"no socket {socket} appeared")
         time.sleep(0.02)
     return f"unix:{socket}"
+
+
+def _give_precedence(pid: int) -> None:
+    """Put the session of a process before others: PulseAudio's own nice value counts inside its session alone where
+    Linux groups processes by session (sched(7), autogroup). Only root may; others go without."""
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text(str(PRECEDENCE))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
