@@ -35,6 +35,11 @@ class Bell:
             self._changed.wait_for(lambda: self._rings > seen, timeout)
             return self._rings
 
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Call back at each ring, in the thread that rings it."""
+        with self._changed:
+            self._listeners.add(listener)
+
     @contextmanager
     def listening(self) -> Iterator[asyncio.Event]:
         """For coroutines: an event that is set at each ring; clear it before reading, then wait for it."""

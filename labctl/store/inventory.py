@@ -71,11 +71,13 @@ def _take(
         state = {"state": "offline" if offline else "good", "state_reason": offline or ""}
         new = {**values, **state, "state_since": transaction.now, "revision": transaction.revision}
         transaction.execute(sa.insert(devices).values(name=name, **new))
+        transaction.touched.add(name)
         transaction.emit("device.added", device=name, device_kind=device.kind)
         transaction.emit("device.state", device=name, state=state["state"], reason=state["state_reason"])
         return
     if any(getattr(row, column) != value for column, value in values.items()):
         change = {**values, "revision": transaction.revision}
+        transaction.touched.add(name)
         transaction.execute(sa.update(devices).where(devices.c.name == name).values(**change))
     if row.state not in WITHHELD:
         _change_state(transaction, row, "offline" if offline else "good", offline or "")
@@ -115,6 +117,7 @@ def set_facts(transaction: Transaction, name: str, facts: Mapping[str, float]) -
     merged = {**row.facts, **facts}
     if merged != row.facts:
         change = {"facts": merged, "revision": transaction.revision}
+        transaction.touched.add(name)
         transaction.execute(sa.update(devices).where(devices.c.name == name).values(**change))
 
 
@@ -163,5 +166,6 @@ def _change_state(transaction: Transaction, row: sa.Row[Any], state: str, reason
     if (row.state, row.state_reason) != (state, reason):
         change = {"state": state, "state_reason": reason, "state_since": transaction.now}
         change["revision"] = transaction.revision
+        transaction.touched.add(row.name)
         transaction.execute(sa.update(devices).where(devices.c.name == row.name).values(**change))
         transaction.emit("device.state", device=row.name, state=state, reason=reason)

@@ -128,7 +128,6 @@ leases = Table(
     Column("expires_at", Double),
     Column("ended_at", Double),
     Column("end_reason", Text),
-    Column("daemon", Text),  # whose device fills the first role: it leads the run
     Column("priority", Integer, nullable=False, server_default=text("0")),
     Column("rooms", Boolean, nullable=False, server_default=text("true")),  # whether it takes its devices' rooms
     Column("heartbeat_s", Double),  # over when not heard of for so long, whatever its duration

@@ -9,14 +9,17 @@ import sqlalchemy as sa
 
 from labctl.store import tables
 from labctl.store.backend import Backend
+from labctl.store.memory import Memory
 
 
 class Transaction:
     """What a write is given. A write may be run again from its beginning when the database was lost meanwhile."""
 
-    def __init__(self, connection: sa.Connection, backend: Backend, daemon: str = "") -> None:
+    def __init__(self, connection: sa.Connection, backend: Backend, daemon: str, memory: Memory) -> None:
         self.connection = connection
         self.daemon = daemon
+        self.memory = memory
+        self.touched: set[str] = set()  # devices changed here that `memory` does not know of yet
         self.topics: set[str] = set()  # what changed: "events", "leases"
         self.undo: list[Callable[[], None]] = []  # called when it is rolled back
         self._backend = backend

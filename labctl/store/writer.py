@@ -18,6 +18,7 @@ import sqlalchemy as sa
 import structlog
 
 from labctl.store.backend import Backend
+from labctl.store.memory import Memory
 from labctl.store.transaction import Transaction
 
 log = structlog.get_logger(__name__)
@@ -63,6 +64,7 @@ class Writer:
     ) -> None:
         self._backend = backend
         self._daemon = daemon
+        self.memory = Memory()
         self._committed = committed
         self._patience_s = patience_s
         self._engine = backend.writing_engine()
@@ -165,7 +167,7 @@ class Writer:
         return done
 
     def _one(self, connection: sa.Connection, work: _Work, undo: list[Callable[[], None]], *, alone: bool) -> _Done:
-        transaction = Transaction(connection, self._backend, self._daemon)
+        transaction = Transaction(connection, self._backend, self._daemon, self.memory)
         cursor = None
         try:
             if not alone:

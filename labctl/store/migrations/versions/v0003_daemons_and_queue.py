@@ -35,7 +35,6 @@ def upgrade() -> None:
     ):
         op.add_column("devices", column)
     for column in (
-        sa.Column("daemon", sa.Text(), nullable=True),
         sa.Column("priority", sa.Integer(), nullable=False, server_default=sa.text("0")),
         sa.Column("rooms", sa.Boolean(), nullable=False, server_default=sa.text("true")),
         sa.Column("heartbeat_s", sa.Double(), nullable=True),
@@ -47,5 +46,5 @@ def upgrade() -> None:
         sa.Column("revision", _BIG, nullable=False, server_default=sa.text("0")),
     ):
         op.add_column("leases", column)
-    for table, name in (("devices", "revision"), ("leases", "revision"), ("leases", "job_id")):
+    for table, name in (("devices", "revision"), ("leases", "revision"), ("leases", "job_id"), ("jobs", "name")):
         op.create_index(op.f(f"ix_{table}_{name}"), table, [name], unique=False)
