@@ -97,6 +97,7 @@ jobs = Table(
     Column("rerun_of", Text),
     CheckConstraint("(state = 'finished') = (verdict IS NOT NULL)", name="verdict_when_finished"),
     Index(None, "state"),
+    Index(None, "name"),
     Index(None, "parent_id"),
 )
 
