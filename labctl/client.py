@@ -16,7 +16,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from labctl.credentials import CredentialsError, find_credentials, split_userinfo
+
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 DEFAULT_URL = "http://127.0.0.1:8470"
@@ -35,11 +39,16 @@ class LabClientError(Exception):
 
 
 class Lab:
-    """A lab's daemon. `url` and `token` come from LABCTL_URL and LABCTL_TOKEN unless given. Thread-safe."""
+    """A lab's daemon. Thread-safe.
 
-    def __init__(self, url: str | None = None, token: str | None = None) -> None:
-        self.url = (url or os.environ.get("LABCTL_URL") or DEFAULT_URL).rstrip("/")
-        self._token = token or os.environ.get("LABCTL_TOKEN")
+    `url`: LABCTL_URL unless given. `token`: the user part of the URL, LABCTL_TOKEN, or what `labctl login` kept unless
+    given. `ca`: a file with the certificate authority to trust for https; LABCTL_CA, or what `labctl login` kept.
+    """
+
+    def __init__(self, url: str | None = None, token: str | None = None, ca: str | None = None) -> None:
+        self.url, in_url = split_userinfo((url or os.environ.get("LABCTL_URL") or DEFAULT_URL).rstrip("/"))
+        self._token = token or in_url or os.environ.get("LABCTL_TOKEN")
+        self._ca = ca or os.environ.get("LABCTL_CA")
         self._lock = threading.Lock()
         self._http: httpx.Client | None = None
 
@@ -213,10 +222,32 @@ class Lab:
 
         with self._lock:
             if self._http is None:
-                headers = {"authorization": f"Bearer {self._token}"} if self._token else {}
+                token, verify = self._credentials()
+                headers = {"authorization": f"Bearer {token}"} if token else {}
                 # No proxy of the environment: the daemon is on this machine or in the lab's own network.
-                self._http = httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False)
+                self._http = httpx.Client(
+                    base_url=self.url, headers=headers, timeout=30, trust_env=False, verify=verify
+                )
             return self._http
+
+    def _credentials(self) -> tuple[str | None, ssl.SSLContext | bool]:
+        token, ca = self._token, self._ca
+        if token is None or (ca is None and self.url.startswith("https:")):
+            try:
+                kept = find_credentials(self.url)
+            except CredentialsError as exc:
+                raise LabClientError(str(exc)) from None
+            token, ca = token or kept.token, ca or kept.ca
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise LabClientError("the token has characters that no token has: was it copied as a whole?")
+        if ca is None:
+            return token, True
+        import ssl  # noqa: PLC0415 - see above
+
+        try:
+            return token, ssl.create_default_context(cafile=ca)
+        except (OSError, ssl.SSLError) as exc:
+            raise LabClientError(f"cannot use the certificate authority in {ca}: {exc}") from None
 
     def _items(self, path: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
         return list(self.request("GET", path, params=dict(params))["items"])

@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 
 from labctl.auth import LOCAL_ADMINISTRATOR
+from labctl.auth.authority import Authority
 from labctl.config import Lab
 from labctl.leases import DEADLINE_MARGIN_S, Leases, Listeners
 from labctl.presence import Presence
@@ -40,6 +41,7 @@ class Daemon:
     submissions: Submissions
     audio_files: AudioFiles
     audio_jobs: AudioJobs
+    authority: Authority
 
     def cancel(self, job: str, reason: str) -> None:
         """End a job: what is queued of it at once, what is running after its teardown."""
@@ -47,15 +49,26 @@ class Daemon:
 
 
 @contextmanager
-def run_daemon(lab: Lab, data: Path, database: str | None = None, url: str | None = None) -> Iterator[Daemon]:
-    """A daemon, from entry to exit. `url`: where other daemons of the lab reach its API.
+def run_daemon(
+    lab: Lab, data: Path, database: str | None = None, url: str | None = None, *, trust_loopback: bool = True
+) -> Iterator[Daemon]:
+    """A daemon, from entry to exit. `url`: where other daemons of the lab reach its API. `trust_loopback`: as long as
+    the lab has no tokens, whoever asks is its administrator.
 
     Raises `labctl.store.database.StoreError` when its state cannot be used, `labctl.store.inventory.DeviceOwnedError`
-    when another daemon has one of its devices.
+    when another daemon has one of its devices, `drivers.documents.DocumentError` when its policies cannot be used,
+    `labctl.auth.authority.NoTokenError` when nobody could ever get in.
     """
     with contextlib.ExitStack() as stack:
         store = open_store(data, database)
         stack.callback(store.close)
+        authority = Authority(
+            store,
+            policies=lab.policies,
+            labels_of=lambda name: lab.devices[name].labels if name in lab.devices else None,
+            trust_loopback=trust_loopback,
+        )
+        stack.callback(authority.close)
         fleet = Fleet(lab, data, store)
         presence = Presence(store, lab.lab, url, lab.devices)
         presence.sign_in(set(fleet.robots))
@@ -99,4 +112,6 @@ def run_daemon(lab: Lab, data: Path, database: str | None = None, url: str | Non
         sequencer.start()
         leases.schedule()
         audio_jobs.resume()
-        yield Daemon(lab, store, artifacts, actions, fleet, leases, sequencer, submissions, audio_files, audio_jobs)
+        yield Daemon(
+            lab, store, artifacts, actions, fleet, leases, sequencer, submissions, audio_files, audio_jobs, authority
+        )

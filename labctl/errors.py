@@ -31,6 +31,13 @@ class NotFoundError(LabError):
     title = "Not found"
 
 
+class NotAuthenticatedError(LabError):
+    """Nobody knows who asks."""
+
+    status = 401
+    title = "Who are you?"
+
+
 class NotAllowedError(LabError):
     """The principal may not do this."""
 

@@ -7,8 +7,10 @@ import ipaddress
 import json
 import os
 import socket
+import ssl
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
@@ -28,19 +30,42 @@ class BindError(Exception):
     """The daemon cannot listen there."""
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises BindError, also for an address that other machines could reach.
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """How others than this machine's users are kept out: TLS by ourselves, or a proxy before us that does it."""
 
-    Whoever reaches the daemon counts as its local administrator, so it listens on the loopback interface only.
-    """
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    behind_proxy: bool = False
+
+    def tls(self) -> ssl.SSLContext | None:
+        """What the daemon's side of TLS needs, if it is wanted. Raises BindError."""
+        if self.tls_cert is None:
+            if self.tls_key is not None:
+                raise BindError("--tls-key needs --tls-cert, the certificate with its chain, as PEM")
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            context.load_cert_chain(self.tls_cert, self.tls_key)
+        except (OSError, ssl.SSLError) as exc:
+            key = self.tls_key or "the same file"
+            raise BindError(f"cannot use the certificate {self.tls_cert} with its key from {key}: {exc}") from None
+        return context
+
+
+def bind(host: str, port: int, exposure: Exposure = Exposure()) -> socket.socket:
+    """A listening socket. Raises BindError, also when others would reach the daemon without protection."""
     try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        loopback = is_loopback(host)
     except ValueError:
-        raise BindError(f"{host!r} is no address; the daemon listens on the loopback: 127.0.0.1 or ::1") from None
-    if not loopback:
+        raise BindError(f"{host!r} is no address; give one of this machine's, such as 127.0.0.1 or 0.0.0.0") from None
+    exposure.tls()
+    if not loopback and exposure.tls_cert is None and not exposure.behind_proxy:
         raise BindError(
-            f"not listening on {host}: the daemon does not ask who you are yet, so anybody in that network could drive "
-            "the robots. Use 127.0.0.1, and an SSH tunnel from elsewhere: ssh -L 8470:127.0.0.1:8470 THIS-MACHINE"
+            f"not listening on {host} without protection: tokens and commands to robots would cross the network in "
+            "plain sight. Give --tls-cert and --tls-key; or --behind-proxy, when a proxy does TLS; or "
+            "stay on 127.0.0.1 with an SSH tunnel from elsewhere: ssh -L 8470:127.0.0.1:8470 THIS-MACHINE"
         )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -51,17 +76,31 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(lab: Lab, listener: socket.socket, data: Path, database: str | None = None) -> None:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address. Raises ValueError for what is no address."""
+    return host == "localhost" or ipaddress.ip_address(host).is_loopback
+
+
+def serve(
+    lab: Lab,
+    listener: socket.socket,
+    data: Path,
+    database: str | None = None,
+    exposure: Exposure = Exposure(),
+) -> None:
     """Run the daemon until SIGTERM or SIGINT. Prints one JSON line once it answers.
 
-    Raises `labctl.store.database.StoreError` when its state cannot be used.
+    Raises what `labctl.daemon.run_daemon` does.
     """
     sys.setswitchinterval(_SWITCH_S)
     with contextlib.suppress(OSError):  # where the system lets it: an emergency stop goes before what computes
         os.setpriority(os.PRIO_PROCESS, 0, _NICE)
     host, port = listener.getsockname()[:2]
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    with run_daemon(lab, data, database, url) as daemon:
+    tls = exposure.tls()
+    scheme = "http" if tls is None else "https"
+    url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+    trust_loopback = is_loopback(host) and not exposure.behind_proxy
+    with run_daemon(lab, data, database, url, trust_loopback=trust_loopback) as daemon:
 
         def announce() -> None:
             print(json.dumps({"ready": True, "url": url, "pid": os.getpid(), "data": str(data.resolve())}), flush=True)
@@ -74,7 +113,11 @@ def serve(lab: Lab, listener: socket.socket, data: Path, database: str | None = 
             lifespan="off",
             timeout_graceful_shutdown=2,
             backlog=_BACKLOG,
+            # A proxy's word on the client's address, for the audit log; only a proxy on this machine is believed.
+            proxy_headers=exposure.behind_proxy,
         )
+        if tls is not None:
+            config.ssl_certfile, config.ssl_keyfile = exposure.tls_cert, exposure.tls_key
         _Server(config, announce).run(sockets=[listener])
 
 

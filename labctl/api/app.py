@@ -10,11 +10,25 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from labctl import __version__
-from labctl.api import audio, devices, docs, emergency, events, jobs, leases, problems, robots, runs, signals
-from labctl.api.common import TheDaemon
-from labctl.api.identity import Identify
-from labctl.api.local import LocalOnly
+from labctl.api import (
+    audio,
+    devices,
+    docs,
+    emergency,
+    events,
+    jobs,
+    leases,
+    policies,
+    problems,
+    robots,
+    runs,
+    signals,
+    tokens,
+)
+from labctl.api.common import Asker, TheDaemon
+from labctl.api.identity import Identify, SameOrigin
 from labctl.api.metrics import CountRequests, Metrics
+from labctl.auth import Resource, authorise
 from labctl.daemon import Daemon
 
 _ABOUT = "Devices, leases, jobs and events of a hardware-in-the-loop lab. Errors are problem documents (RFC 9457)."
@@ -24,12 +38,23 @@ def create_app(daemon: Daemon) -> ASGIApp:
     """The ASGI application that serves `daemon`."""
     app = FastAPI(title="labctl", version=__version__, description=_ABOUT, docs_url=None, redoc_url=None)
     app.state.daemon = daemon
-    for module in (devices, leases, jobs, runs, signals, robots, audio, events):
+    for module in (
+        devices,
+        leases,
+        jobs,
+        runs,
+        signals,
+        robots,
+        audio,
+        events,
+        tokens,
+        policies,
+    ):
         app.include_router(module.router)
     problems.install(app)
     _describe(app)
     _add_plain_pages(app, Metrics(daemon.store))
-    return Identify(emergency.EmergencyStop(LocalOnly(app), daemon))
+    return Identify(emergency.EmergencyStop(SameOrigin(app), daemon), daemon.authority)
 
 
 def _describe(app: FastAPI) -> None:
@@ -47,8 +72,9 @@ def _add_plain_pages(app: FastAPI, metrics: Metrics) -> None:
     app.add_middleware(CountRequests, metrics=metrics)
 
     @app.get("/metrics", response_class=PlainTextResponse, tags=["daemon"])
-    def scrape() -> Response:
+    def scrape(asker: Asker) -> Response:
         """Metrics for Prometheus."""
+        authorise(asker, "read", Resource("metrics", "daemon"))
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/healthz", tags=["daemon"])

@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
 from labctl.api.common import Asker, Cursor, Limit, Page, TheDaemon, iso, page
-from labctl.auth import Resource, authorise
+from labctl.auth import Resource, authorise, authorise_list, may
 from labctl.daemon import Daemon
 from labctl.errors import NotFoundError
 from labctl.scoring import AudioJob
@@ -41,7 +41,7 @@ async def upload_file(
     name: Annotated[str, Query(min_length=1, max_length=200, description="what people call it")] = "recording",
 ) -> dict[str, Any]:
     """Upload a WAV, FLAC or OGG file as the body; what is no usable audio is refused and not stored."""
-    authorise(asker, "audio.upload", Resource("audio file"))
+    authorise(asker, "audio.upload", Resource("audio-file"))
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > LARGEST_BYTES:
         raise FileTooLargeError
@@ -60,23 +60,34 @@ async def upload_file(
 @router.get("/files")
 def list_files(daemon: TheDaemon, asker: Asker, limit: Limit = 100, cursor: Cursor = None) -> Page:
     """Uploaded files, newest first."""
-    authorise(asker, "read", Resource("audio files"))
+    authorise_list(asker, "read", "audio-file")
     with daemon.store.read() as connection:
-        return page(connection, sa.select(audio_files), audio_files.c.id, _show_file, limit=limit, cursor=cursor)
+        return page(
+            connection,
+            sa.select(audio_files),
+            audio_files.c.id,
+            _show_file,
+            limit=limit,
+            cursor=cursor,
+            visible=lambda row: may(asker, "read", Resource("audio-file", row.id, row.owner)),
+        )
 
 
 @router.get("/files/{file}")
 def show_file(file: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
     """What is known of one file."""
-    authorise(asker, "read", Resource("audio file", file))
-    return _show_file(daemon.audio_files.row(file))
+    authorise_list(asker, "read", "audio-file")
+    row = daemon.audio_files.row(file)
+    authorise(asker, "read", Resource("audio-file", file, row.owner))
+    return _show_file(row)
 
 
 @router.get("/files/{file}/content", response_class=FileResponse)
 def read_file(file: str, daemon: TheDaemon, asker: Asker) -> FileResponse:
     """The file itself; byte ranges may be asked for."""
-    authorise(asker, "read", Resource("audio file", file))
+    authorise_list(asker, "read", "audio-file")
     row = daemon.audio_files.row(file)
+    authorise(asker, "read", Resource("audio-file", file, row.owner))
     path, name = daemon.audio_files.path(file)
     headers = {"X-Content-Type-Options": "nosniff"}
     return FileResponse(path, media_type=_MEDIA_TYPES[row.container], filename=name, headers=headers)
@@ -85,7 +96,8 @@ def read_file(file: str, daemon: TheDaemon, asker: Asker) -> FileResponse:
 @router.delete("/files/{file}", status_code=204)
 def delete_file(file: str, daemon: TheDaemon, asker: Asker) -> Response:
     """Delete a file that no unfinished job needs."""
-    authorise(asker, "audio.delete", Resource("audio file", file, daemon.audio_files.row(file).owner))
+    authorise_list(asker, "audio.delete", "audio-file")
+    authorise(asker, "audio.delete", Resource("audio-file", file, daemon.audio_files.row(file).owner))
     daemon.audio_files.remove(file)
     return Response(status_code=204)
 
@@ -93,14 +105,15 @@ def delete_file(file: str, daemon: TheDaemon, asker: Asker) -> Response:
 @router.get("/references")
 def list_references(asker: Asker) -> Page:
     """The references that ship with the program; a job names them like files."""
-    authorise(asker, "read", Resource("audio references"))
-    return Page(items=[{"name": name} for name in reference_names()], next=None)
+    authorise_list(asker, "read", "audio-reference")
+    names = [name for name in reference_names() if may(asker, "read", Resource("audio-reference", name))]
+    return Page(items=[{"name": name} for name in names], next=None)
 
 
 @router.post("/jobs", status_code=201)
 def create_job(job: AudioJob, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
     """Prepare the scoring of pairs; every file in it is checked now. It waits for its start."""
-    authorise(asker, "jobs.submit", Resource("audio job"))
+    authorise(asker, "jobs.submit", Resource("audio-job"))
     return _read(daemon, daemon.audio_jobs.create(job, asker.name))
 
 
@@ -109,23 +122,34 @@ def list_jobs(
     daemon: TheDaemon, asker: Asker, state: str | None = None, limit: Limit = 100, cursor: Cursor = None
 ) -> Page:
     """Audio jobs, newest first."""
-    authorise(asker, "read", Resource("audio jobs"))
+    authorise_list(asker, "read", "audio-job")
     statement = sa.select(audio_jobs) if state is None else sa.select(audio_jobs).where(audio_jobs.c.state == state)
     with daemon.store.read() as connection:
-        return page(connection, statement, audio_jobs.c.id, _show_job, limit=limit, cursor=cursor)
+        return page(
+            connection,
+            statement,
+            audio_jobs.c.id,
+            _show_job,
+            limit=limit,
+            cursor=cursor,
+            visible=lambda row: may(asker, "read", Resource("audio-job", row.id, row.owner)),
+        )
 
 
 @router.get("/jobs/{job}")
 def show_job(job: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
     """One job, and how many of its pairs are done."""
-    authorise(asker, "read", Resource("audio job", job))
-    return _read(daemon, job)
+    authorise_list(asker, "read", "audio-job")
+    shown = _read(daemon, job)
+    authorise(asker, "read", Resource("audio-job", job, shown["owner"]))
+    return shown
 
 
 @router.post("/jobs/{job}/start", status_code=202)
 def start_job(job: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
     """Begin to score."""
-    authorise(asker, "jobs.start", Resource("audio job", job, _read(daemon, job)["owner"]))
+    authorise_list(asker, "jobs.start", "audio-job")
+    authorise(asker, "jobs.start", Resource("audio-job", job, _read(daemon, job)["owner"]))
     daemon.audio_jobs.start(job)
     return _read(daemon, job)
 
@@ -135,7 +159,8 @@ def cancel_job(
     job: str, daemon: TheDaemon, asker: Asker, reason: Annotated[str, Query(max_length=500)] = ""
 ) -> dict[str, Any]:
     """End a job; what is scored already stays."""
-    authorise(asker, "jobs.cancel", Resource("audio job", job, _read(daemon, job)["owner"]))
+    authorise_list(asker, "jobs.cancel", "audio-job")
+    authorise(asker, "jobs.cancel", Resource("audio-job", job, _read(daemon, job)["owner"]))
     daemon.audio_jobs.cancel(job, reason or f"cancelled by {asker.name}")
     return _read(daemon, job)
 
@@ -151,8 +176,9 @@ def show_result(
     full: Annotated[bool, Query(description="with tracks and all that was measured, not only the measurements")] = True,
 ) -> dict[str, Any]:
     """Verdict and scores. Answers 200 when the job is finished, and until then 202 with what is there already."""
-    authorise(asker, "read", Resource("audio job", job))
+    authorise_list(asker, "read", "audio-job")
     found = _read(daemon, job)
+    authorise(asker, "read", Resource("audio-job", job, found["owner"]))
     end = time.monotonic() + wait_s
     while found["state"] != "finished" and (left := end - time.monotonic()) > 0:
         time.sleep(min(left, 0.2))
@@ -167,7 +193,8 @@ def show_result(
 @router.get("/jobs/{job}/reports/{position}", response_class=FileResponse)
 def read_report(job: str, position: int, daemon: TheDaemon, asker: Asker) -> FileResponse:
     """The page on one pair: spectrograms, tracks of delay and MOS, reasons."""
-    authorise(asker, "read", Resource("audio job", job))
+    authorise_list(asker, "read", "audio-job")
+    authorise(asker, "read", Resource("audio-job", job, _read(daemon, job)["owner"]))
     # A report is a page of somebody's making: it may not act with the rights of this one.
     headers = {"Content-Security-Policy": "sandbox", "X-Content-Type-Options": "nosniff"}
     return FileResponse(daemon.audio_jobs.report(job, position), media_type="text/html", headers=headers)

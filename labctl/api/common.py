@@ -66,7 +66,7 @@ def page(
     show: Callable[[sa.Row[Any]], dict[str, Any]],
     *,
     limit: int,
-    cursor: str | None,
+    cursor: str | int | None,
     newest_first: bool = True,
     visible: Callable[[sa.Row[Any]], bool] | None = None,
 ) -> Page:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter
 
 from labctl.api.common import Asker, Cursor, Limit, Page, TheDaemon, iso, page
-from labctl.auth import Resource, authorise
+from labctl.auth import Resource, authorise, authorise_list, may
 from labctl.errors import NotFoundError
 from labctl.store.tables import devices, lease_devices, leases
 
@@ -20,12 +20,21 @@ def list_devices(
     daemon: TheDaemon, asker: Asker, limit: Limit = 1000, cursor: Cursor = None, kind: str | None = None
 ) -> Page:
     """The devices by name, each with the lease that holds it."""
-    authorise(asker, "read", Resource("devices"))
+    authorise_list(asker, "read", "device")
     statement = _with_leases().where(devices.c.state != "removed")
     if kind is not None:
         statement = statement.where(devices.c.kind == kind)
     with daemon.store.read() as connection:
-        return page(connection, statement, devices.c.name, _show, limit=limit, cursor=cursor, newest_first=False)
+        return page(
+            connection,
+            statement,
+            devices.c.name,
+            _show,
+            limit=limit,
+            cursor=cursor,
+            newest_first=False,
+            visible=lambda row: may(asker, "read", Resource("device", row.name, labels=row.labels)),
+        )
 
 
 @router.get("/{name}")

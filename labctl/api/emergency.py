@@ -1,7 +1,7 @@
 """The emergency stop, ahead of routing, validation and middleware: the fastest path in the program.
 
-`POST /api/v1/robots/{name}/estop`, body optional: `{"reason": "..."}`. Needs no lease. The event is written after the
-robot was stopped, never before.
+`POST /api/v1/robots/{name}/estop`, body optional: `{"reason": "..."}`. Needs no lease, and no right but to be
+known: no policy can take it away. What is written down of it is written after the robot was stopped, never before.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from labctl.api.common import principal_of
 from labctl.api.problems import problem
-from labctl.auth import Principal, Resource, authorise
+from labctl.auth import Principal, Resource
+from labctl.auth.principals import EMERGENCY_STOP, OPEN_TO_ALL
 from labctl.daemon import Daemon
 from labctl.errors import LabError
 
@@ -70,18 +71,22 @@ class EmergencyStop:
 
     async def _stop(self, asker: Principal, name: str, reason: str) -> JSONResponse:
         try:
-            authorise(asker, "robots.estop", Resource("robot", name))
             robot = self._daemon.fleet.get(name)
             why = f"{reason or 'emergency stop'} ({asker.name})"
             await asyncio.get_running_loop().run_in_executor(self._threads, robot.emergency_stop, why)
         except LabError as exc:
+            self._note(asker, name)
             return problem(exc.status, exc.title, exc.detail, **exc.extra)
+        self._note(asker, name)
         about = {"reason": reason, "principal": asker.name}
         told = self._daemon.store.submit(lambda transaction: transaction.emit("robot.estop", device=name, **about))
         told.add_done_callback(
             lambda done: done.exception() and log.error("estop event lost", error=str(done.exception()))
         )
         return JSONResponse({"robot": name, "estop": True})
+
+    def _note(self, asker: Principal, name: str) -> None:
+        asker.judge.record(asker, EMERGENCY_STOP, Resource("robot", name), OPEN_TO_ALL)
 
 
 async def _reason(receive: Receive) -> str:

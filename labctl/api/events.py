@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -14,10 +14,10 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from labctl.api.common import Asker, Limit, TheDaemon, iso
-from labctl.auth import Resource, authorise
+from labctl.auth import Principal, Resource, authorise_list, may
 from labctl.daemon import Daemon
 from labctl.errors import InvalidInputError
-from labctl.store.tables import events
+from labctl.store.tables import events, jobs
 
 router = APIRouter(prefix="/api/v1/events", tags=["events"])
 _KEEP_ALIVE_S = 15.0
@@ -39,55 +39,84 @@ async def list_events(
 
     With `Accept: text/event-stream` the events come as a stream, which goes on from `Last-Event-ID`.
     """
-    authorise(asker, "read", Resource("events"))
-    where = _Filter(run, job)
+    authorise_list(asker, "read", "event")
+    where = _Filter(asker, run, job)
     if "text/event-stream" in request.headers.get("accept", ""):
         start = after if after is not None else _last_event_id(request)
         return StreamingResponse(_stream(daemon, where, start), media_type="text/event-stream")
-    items = await _wait_for(daemon, where, after or 0, limit, wait_s)
-    return {"items": items, "next": str(items[-1]["sequence"] if items else after or 0)}
+    items, reached = await _wait_for(daemon, where, after or 0, limit, wait_s)
+    return {"items": items, "next": str(reached)}
 
 
 class _Filter:
     """Which events are wanted."""
 
-    def __init__(self, run: str | None, job: str | None) -> None:
+    def __init__(self, asker: Principal, run: str | None, job: str | None) -> None:
+        self.asker = asker
         self.run = run
         self.job = job
+        self._owners: dict[str, str | None] = {}
 
-    def read(self, daemon: Daemon, after: int, limit: int) -> list[dict[str, Any]]:
+    def read(self, daemon: Daemon, after: int, limit: int) -> tuple[list[dict[str, Any]], int]:
+        """Up to `limit` events that the asker may read, and the number up to which there are no others."""
+        while True:
+            rows, items = self._some(daemon, after, limit)
+            after = rows[-1].sequence if rows else after
+            if items or len(rows) < limit:
+                return items, after
+
+    def _some(self, daemon: Daemon, after: int, limit: int) -> tuple[Sequence[sa.Row[Any]], list[dict[str, Any]]]:
         statement = sa.select(events).where(events.c.sequence > after).order_by(events.c.sequence).limit(limit)
         if self.run is not None:
             statement = statement.where(events.c.run_id == self.run)
         if self.job is not None:
             statement = statement.where(events.c.job_id == self.job)
         with daemon.store.read() as connection:
-            return [_show(row) for row in connection.execute(statement)]
+            rows = connection.execute(statement).all()
+            return rows, [_show(row) for row in rows if self._visible(connection, row)]
+
+    def _visible(self, connection: sa.Connection, row: sa.Row[Any]) -> bool:
+        """Whoever may read an event's kind reads it, if he may also read what it names."""
+        named = [Resource("event", row.kind)]
+        if row.device is not None:
+            named.append(Resource("device", row.device))
+        if row.job_id is not None:
+            named.append(Resource("job", row.job_id, self._owner(connection, row.job_id)))
+        elif row.lease_id is not None:
+            named.append(Resource("lease", row.lease_id, row.data.get("holder")))
+        return all(may(self.asker, "read", each) for each in named)
+
+    def _owner(self, connection: sa.Connection, job: str) -> str | None:
+        if job not in self._owners:
+            self._owners[job] = connection.execute(sa.select(jobs.c.owner).where(jobs.c.id == job)).scalar()
+        return self._owners[job]
 
 
-async def _wait_for(daemon: Daemon, where: _Filter, after: int, limit: int, wait_s: float) -> list[dict[str, Any]]:
+async def _wait_for(
+    daemon: Daemon, where: _Filter, after: int, limit: int, wait_s: float
+) -> tuple[list[dict[str, Any]], int]:
+    """The next events, and the number to go on from."""
     until = time.monotonic() + wait_s
     with daemon.store.bell.listening() as rung:
         while True:
             rung.clear()
-            items = await run_in_threadpool(where.read, daemon, after, limit)
+            items, after = await run_in_threadpool(where.read, daemon, after, limit)
             left = until - time.monotonic()
             if items or left <= 0:
-                return items
+                return items, after
             try:
                 await asyncio.wait_for(rung.wait(), left)
             except TimeoutError:
-                return []
+                return [], after
 
 
 async def _stream(daemon: Daemon, where: _Filter, after: int) -> AsyncIterator[str]:
     while True:
-        items = await _wait_for(daemon, where, after, 500, _KEEP_ALIVE_S)
+        items, after = await _wait_for(daemon, where, after, 500, _KEEP_ALIVE_S)
         if not items:
             yield ": nothing new\n\n"
         for item in items:
-            after = item["sequence"]
-            yield f"id: {after}\nevent: {item['kind']}\ndata: {json.dumps(item)}\n\n"
+            yield f"id: {item['sequence']}\nevent: {item['kind']}\ndata: {json.dumps(item)}\n\n"
 
 
 def _last_event_id(request: Request) -> int:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from labctl.api.common import Asker, Cursor, Limit, Page, TheDaemon, iso, page
-from labctl.auth import Resource, authorise
+from labctl.auth import Resource, authorise, authorise_list, may
 from labctl.daemon import Daemon
 from labctl.errors import InvalidInputError, LabError, NotFoundError
 from labctl.matching import Requirement
@@ -78,7 +78,7 @@ async def check_job(
     var: Variables = [],  # noqa: B006  # FastAPI copies it
 ) -> dict[str, Any]:
     """Say what is wrong with a job, and what it would be; queues nothing."""
-    authorise(asker, "read", Resource("job"))
+    authorise_list(asker, "read", "job")
     text = await _text(request)
     parsed = await run_in_threadpool(daemon.submissions.check, text, source, _overrides(var))
     names = [each.job.name for each in parsed.jobs]
@@ -96,21 +96,31 @@ def list_jobs(
     cursor: Cursor = None,
 ) -> Page:
     """Jobs, newest first."""
-    authorise(asker, "read", Resource("jobs"))
+    authorise_list(asker, "read", "job")
     statement = sa.select(jobs)
     if state is not None:
         statement = statement.where(jobs.c.state == state)
     if parent is not None:
         statement = statement.where(jobs.c.parent_id == parent)
     with daemon.store.read() as connection:
-        return page(connection, statement, jobs.c.id, _show, limit=limit, cursor=cursor)
+        return page(
+            connection,
+            statement,
+            jobs.c.id,
+            _show,
+            limit=limit,
+            cursor=cursor,
+            visible=lambda row: may(asker, "read", Resource("job", row.id, row.owner)),
+        )
 
 
 @router.get("/{job}")
 def show_job(job: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
     """One job, with its runs and, while it waits, what it waits for."""
-    authorise(asker, "read", Resource("job", job))
-    return _read(daemon, job)
+    authorise_list(asker, "read", "job")
+    shown = _read(daemon, job)
+    authorise(asker, "read", Resource("job", job, shown["owner"]))
+    return shown
 
 
 @router.post("/{job}/cancel", status_code=202)
@@ -118,6 +128,7 @@ def cancel_job(
     job: str, daemon: TheDaemon, asker: Asker, reason: Annotated[str, Query(max_length=500)] = ""
 ) -> dict[str, Any]:
     """End a job: at once when it is queued, otherwise after its teardown."""
+    authorise_list(asker, "jobs.cancel", "job")
     authorise(asker, "jobs.cancel", Resource("job", job, _read(daemon, job)["owner"]))
     daemon.cancel(job, reason or f"cancelled by {asker.name}")
     return _read(daemon, job)
@@ -126,7 +137,9 @@ def cancel_job(
 @router.post("/{job}/rerun", status_code=201)
 def rerun_job(job: str, response: Response, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
     """Queue a finished job anew, as it was; answers with the new job."""
-    authorise(asker, "jobs.submit", Resource("job", job))
+    authorise(asker, "jobs.submit", Resource("job"))
+    authorise_list(asker, "read", "job")
+    authorise(asker, "read", Resource("job", job, _read(daemon, job)["owner"]))
     again = daemon.submissions.rerun(job, asker.name)
     response.headers["Location"] = f"/api/v1/jobs/{again}"
     return _read(daemon, again)
@@ -135,9 +148,11 @@ def rerun_job(job: str, response: Response, daemon: TheDaemon, asker: Asker) -> 
 @router.get("/{job}/junit", response_class=Response, responses={200: {"content": {"application/xml": {}}}})
 def show_junit(job: str, daemon: TheDaemon, asker: Asker) -> Response:
     """The result as JUnit XML, for CI servers: a suite for each lane, a case for each step and judged measurement."""
-    authorise(asker, "read", Resource("job", job))
+    authorise_list(asker, "read", "job")
     with daemon.store.read() as connection:
-        return Response(junit(connection, _row(connection, job)), media_type="application/xml")
+        row = _row(connection, job)
+        authorise(asker, "read", Resource("job", job, row.owner))
+        return Response(junit(connection, row), media_type="application/xml")
 
 
 async def _text(request: Request) -> str:

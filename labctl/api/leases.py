@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from starlette.concurrency import run_in_threadpool
 
 from labctl.api.common import Asker, Body, Cursor, Limit, Page, TheDaemon, iso, page
-from labctl.auth import Resource, authorise
+from labctl.auth import Resource, authorise, authorise_list, may
 from labctl.daemon import Daemon
 from labctl.errors import ConflictError, DeviceTakenError, NotFoundError
 from labctl.matching import Requirement
@@ -97,7 +97,7 @@ def list_leases(
     cursor: Cursor = None,
 ) -> Page:
     """Leases and requests for leases, newest first."""
-    authorise(asker, "read", Resource("leases"))
+    authorise_list(asker, "read", "lease")
     wanted = leases.c.state == state if state else leases.c.state.in_(("active", "waiting"))
     with daemon.store.read() as connection:
         return page(
@@ -107,19 +107,23 @@ def list_leases(
             lambda row: _show(connection, row),
             limit=limit,
             cursor=cursor,
+            visible=lambda row: may(asker, "read", Resource("lease", row.id, row.holder)),
         )
 
 
 @router.get("/{lease}")
 def show_lease(lease: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
     """One lease."""
-    authorise(asker, "read", Resource("lease", lease))
-    return _read(daemon, lease)
+    authorise_list(asker, "read", "lease")
+    shown = _read(daemon, lease)
+    authorise(asker, "read", Resource("lease", lease, shown["holder"]))
+    return shown
 
 
 @router.post("/{lease}/renew")
 def renew_lease(lease: str, daemon: TheDaemon, asker: Asker, renewal: Renewal | None = None) -> dict[str, Any]:
     """Let an active lease last for its duration from now."""
+    authorise_list(asker, "leases.renew", "lease")
     authorise(asker, "leases.renew", Resource("lease", lease, _read(daemon, lease)["holder"]))
     daemon.leases.renew(lease, renewal.duration_s if renewal else None)
     return _read(daemon, lease)
@@ -130,6 +134,7 @@ def release_lease(
     lease: str, daemon: TheDaemon, asker: Asker, reason: Annotated[str, Query(max_length=500)] = ""
 ) -> dict[str, Any]:
     """End a lease; its devices are free at once."""
+    authorise_list(asker, "leases.release", "lease")
     authorise(asker, "leases.release", Resource("lease", lease, _read(daemon, lease)["holder"]))
     if not daemon.leases.withdraw(lease, reason or f"withdrawn by {asker.name}"):
         daemon.leases.release(lease, reason or f"released by {asker.name}")

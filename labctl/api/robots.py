@@ -9,7 +9,7 @@ from pydantic import Field
 
 from drivers.errors import MotionRefusedError
 from labctl.api.common import Asker, Body, Page, TheDaemon
-from labctl.auth import Resource, authorise
+from labctl.auth import Resource, authorise, authorise_list, may
 from labctl.errors import ConflictError
 from labctl.robots import Robot
 
@@ -27,8 +27,9 @@ class Reset(Body):
 @router.get("")
 def list_robots(daemon: TheDaemon, asker: Asker) -> Page:
     """All robots of this daemon."""
-    authorise(asker, "read", Resource("robots"))
-    return Page(items=[_show(robot) for robot in daemon.fleet.robots.values()], next=None)
+    authorise_list(asker, "read", "robot")
+    visible = [robot for name, robot in daemon.fleet.robots.items() if may(asker, "read", Resource("robot", name))]
+    return Page(items=[_show(robot) for robot in visible], next=None)
 
 
 @router.get("/{name}")

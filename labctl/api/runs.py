@@ -10,9 +10,10 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse
 
 from labctl.api.common import Asker, Cursor, Limit, Page, TheDaemon, iso, page
-from labctl.auth import Resource, authorise
+from labctl.auth import Principal, Resource, authorise, authorise_list, may
+from labctl.daemon import Daemon
 from labctl.errors import NotFoundError
-from labctl.store.tables import artifacts, lanes, measurements, runs, steps
+from labctl.store.tables import artifacts, jobs, lanes, measurements, runs, steps
 
 router = APIRouter(prefix="/api/v1", tags=["runs"])
 _OF_MEASUREMENT = ("lane", "step", "attempt", "name", "value", "unit", "low", "high", "verdict")
@@ -23,18 +24,26 @@ def list_runs(
     daemon: TheDaemon, asker: Asker, job: str | None = None, limit: Limit = 100, cursor: Cursor = None
 ) -> Page:
     """Runs, newest first."""
-    authorise(asker, "read", Resource("runs"))
-    statement = sa.select(runs) if job is None else sa.select(runs).where(runs.c.job_id == job)
+    authorise_list(asker, "read", "run")
+    statement = _runs() if job is None else _runs().where(runs.c.job_id == job)
     with daemon.store.read() as connection:
-        return page(connection, statement, runs.c.id, _show_run, limit=limit, cursor=cursor)
+        return page(
+            connection,
+            statement,
+            runs.c.id,
+            _show_run,
+            limit=limit,
+            cursor=cursor,
+            visible=lambda row: may(asker, "read", Resource("run", row.id, row.owner)),
+        )
 
 
 @router.get("/runs/{run}")
 def show_run(run: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
     """One run with its lanes and their steps, measurements, artifacts and outputs."""
-    authorise(asker, "read", Resource("run", run))
     with daemon.store.read() as connection:
-        row = connection.execute(sa.select(runs).where(runs.c.id == run)).one_or_none()
+        row = connection.execute(_runs().where(runs.c.id == run)).one_or_none()
+        authorise(asker, "read", Resource("run", run, row.owner if row is not None else None))
         if row is None:
             raise NotFoundError(f"there is no run {run!r}; GET /api/v1/runs lists them")
         taken = connection.execute(
@@ -57,31 +66,30 @@ def list_artifacts(
     daemon: TheDaemon, asker: Asker, run: str | None = None, limit: Limit = 100, cursor: Cursor = None
 ) -> Page:
     """Files that runs left behind, newest first."""
-    authorise(asker, "read", Resource("artifacts"))
-    statement = sa.select(artifacts) if run is None else sa.select(artifacts).where(artifacts.c.run_id == run)
+    authorise_list(asker, "read", "artifact")
+    statement = _artifacts() if run is None else _artifacts().where(artifacts.c.run_id == run)
     with daemon.store.read() as connection:
-        return page(connection, statement, artifacts.c.id, _show_artifact, limit=limit, cursor=cursor)
+        return page(
+            connection,
+            statement,
+            artifacts.c.id,
+            _show_artifact,
+            limit=limit,
+            cursor=cursor,
+            visible=lambda row: may(asker, "read", Resource("artifact", row.id, row.owner)),
+        )
 
 
 @router.get("/artifacts/{artifact}")
 def show_artifact(artifact: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
     """What is known of one file."""
-    authorise(asker, "read", Resource("artifact", artifact))
-    with daemon.store.read() as connection:
-        row = connection.execute(sa.select(artifacts).where(artifacts.c.id == artifact)).one_or_none()
-    if row is None:
-        raise NotFoundError(f"there is no artifact {artifact!r}; GET /api/v1/artifacts lists them")
-    return _show_artifact(row)
+    return _show_artifact(_readable(daemon, asker, artifact))
 
 
 @router.get("/artifacts/{artifact}/content", response_class=FileResponse)
 def read_artifact(artifact: str, daemon: TheDaemon, asker: Asker) -> FileResponse:
     """The file itself; byte ranges may be asked for."""
-    authorise(asker, "read", Resource("artifact", artifact))
-    with daemon.store.read() as connection:
-        row = connection.execute(sa.select(artifacts).where(artifacts.c.id == artifact)).one_or_none()
-    if row is None:
-        raise NotFoundError(f"there is no artifact {artifact!r}; GET /api/v1/artifacts lists them")
+    row = _readable(daemon, asker, artifact)
     try:
         path = daemon.artifacts.path(row.location)
     except FileNotFoundError:
@@ -91,6 +99,26 @@ def read_artifact(artifact: str, daemon: TheDaemon, asker: Asker) -> FileRespons
     return FileResponse(
         path, media_type=row.media_type, filename=row.name, content_disposition_type="inline", headers=headers
     )
+
+
+def _runs() -> sa.Select[Any]:
+    """All runs, each with the `owner` of its job."""
+    return sa.select(runs, jobs.c.owner).join(jobs, jobs.c.id == runs.c.job_id)
+
+
+def _artifacts() -> sa.Select[Any]:
+    """All artifacts, each with the `owner` of its run's job."""
+    joined = artifacts.join(runs, runs.c.id == artifacts.c.run_id).join(jobs, jobs.c.id == runs.c.job_id)
+    return sa.select(artifacts, jobs.c.owner).select_from(joined)
+
+
+def _readable(daemon: Daemon, asker: Principal, artifact: str) -> sa.Row[Any]:
+    with daemon.store.read() as connection:
+        row = connection.execute(_artifacts().where(artifacts.c.id == artifact)).one_or_none()
+    authorise(asker, "read", Resource("artifact", artifact, row.owner if row is not None else None))
+    if row is None:
+        raise NotFoundError(f"there is no artifact {artifact!r}; GET /api/v1/artifacts lists them")
+    return row
 
 
 def _show_run(row: sa.Row[Any]) -> dict[str, Any]:

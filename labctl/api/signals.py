@@ -15,7 +15,7 @@ from pydantic import BeforeValidator
 from starlette.concurrency import run_in_threadpool
 
 from labctl.api.common import Asker, Page, TheDaemon, iso
-from labctl.auth import Resource, authorise
+from labctl.auth import Resource, authorise, authorise_list
 from labctl.daemon import Daemon
 from labctl.errors import ConflictError, InvalidInputError
 from labctl.jobs.durations import seconds
@@ -36,7 +36,7 @@ Wait = Annotated[
 @router.get("")
 def list_signals(run: str, daemon: TheDaemon, asker: Asker) -> Page:
     """Every signal of a run, oldest first."""
-    authorise(asker, "read", Resource("run", run))
+    _allow(daemon, asker, "read", run)
     with daemon.store.read() as connection:
         signalling.find_run(connection, run)
         return Page(items=[_show(each) for each in signalling.all_of(connection, run)], next=None)
@@ -61,7 +61,7 @@ async def send_signal(
     A signal stays said, so a repetition does no harm. 409 when the run is over.
     """
     payload = _payload(await request.body())
-    await run_in_threadpool(_allow, daemon, asker, run)
+    await run_in_threadpool(_allow, daemon, asker, "runs.signal", run)
     who = sender if sender is not None else asker.name
     if not who.isprintable():
         raise InvalidInputError("sender must be printable text", errors=[{"parameter": "sender"}])
@@ -86,7 +86,7 @@ async def await_signal(
     Answers 204 when none came in time: ask again, as also after a lost connection. 409 when none can come any more,
     with the reason: the run is over, or whoever would say it has ended.
     """
-    authorise(asker, "read", Resource("run", run))
+    await run_in_threadpool(_allow, daemon, asker, "read", run)
     until = time.monotonic() + wait
     with daemon.sequencer.news.following(run) as bell, bell.listening() as rung:
         while True:
@@ -110,11 +110,12 @@ def _look(daemon: Daemon, run: str, name: str, after: int) -> Signal | Vain | No
         return signalling.latest(connection, run, name, after) or signalling.in_vain(connection, run, name)
 
 
-def _allow(daemon: Daemon, asker: Asker, run: str) -> None:
+def _allow(daemon: Daemon, asker: Asker, action: str, run: str) -> None:
+    authorise_list(asker, action, "run")
     with daemon.store.read() as connection:
         job = signalling.find_run(connection, run).job_id
         owner = connection.execute(sa.select(jobs.c.owner).where(jobs.c.id == job)).scalar_one()
-    authorise(asker, "runs.signal", Resource("run", run, owner))
+    authorise(asker, action, Resource("run", run, owner))
 
 
 def _payload(body: bytes) -> Any:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from labctl.cli import access_commands
 from labctl.cli.audio_commands import audio_app
 from labctl.cli.exits import USAGE
 
@@ -34,6 +35,8 @@ for name, sub in (
 ):
     app.add_typer(sub, name=name)
 
+access_commands.add_to(app)
+
 Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
 Url = Annotated[str | None, typer.Option("--url", help="The daemon. [env: LABCTL_URL]", show_default=False)]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for the results.", show_default=False)]
@@ -56,12 +59,19 @@ def demo(
 def serve(
     *,
     lab: Annotated[Path, typer.Option("--lab", help="The lab file.")],
-    host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on; beyond loopback with TLS or a proxy.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8470,
     data: Annotated[Path, typer.Option(help="Folder of the lab's state.")] = Path("labctl-data"),
     database: Annotated[
         str | None, typer.Option(help="sqlite:/// or postgresql:// URL; DATA/lab.db unless given.", show_default=False)
     ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="Certificate with its chain, PEM: answer https.", show_default=False)
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="The certificate's key, PEM.", show_default=False)] = None,
+    behind_proxy: Annotated[
+        bool, typer.Option("--behind-proxy", help="A proxy does TLS; all requests need a token.")
+    ] = False,
     parent: Annotated[
         int | None, typer.Option(metavar="PID", help="End when this parent process is gone.", show_default=False)
     ] = None,
@@ -69,7 +79,8 @@ def serve(
     """Run the lab's daemon."""
     from labctl.cli.serving import run_daemon_process
 
-    raise typer.Exit(run_daemon_process(lab, host, port, data, database, parent=parent))
+    protection = (tls_cert, tls_key, behind_proxy)
+    raise typer.Exit(run_daemon_process(lab, host, port, data, database, parent=parent, protection=protection))
 
 
 @app.command()

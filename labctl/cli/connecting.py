@@ -13,9 +13,9 @@ _OF_THE_USER = (400, 404, 413, 422)
 
 
 @contextmanager
-def connected(url: str | None) -> Iterator[Lab]:
+def connected(url: str | None, token: str | None = None, ca: str | None = None) -> Iterator[Lab]:
     """The lab at `url`. A refusal inside becomes an ExpectedError."""
-    with Lab(url) as lab:
+    with Lab(url, token, ca) as lab:
         try:
             yield lab
         except LabClientError as exc:

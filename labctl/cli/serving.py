@@ -15,7 +15,14 @@ _LOOK_FOR_PARENT_S = 0.5
 
 
 def run_daemon_process(
-    lab_file: Path, host: str, port: int, data: Path, database: str | None, *, parent: int | None
+    lab_file: Path,
+    host: str,
+    port: int,
+    data: Path,
+    database: str | None,
+    *,
+    parent: int | None,
+    protection: tuple[Path | None, Path | None, bool] = (None, None, False),
 ) -> int:
     """Read the lab file, take the address, serve until told to end."""
     from labctl.cli.installation import check_top_level_packages
@@ -23,16 +30,18 @@ def run_daemon_process(
     check_top_level_packages()
 
     from drivers.documents import DocumentError
+    from labctl.auth.authority import NoTokenError
     from labctl.config import load_lab
     from labctl.logs import configure
-    from labctl.server import BindError, bind, serve
+    from labctl.server import BindError, Exposure, bind, serve
     from labctl.store.database import StoreError
     from labctl.store.inventory import DeviceOwnedError
 
     configure()
     try:
+        exposure = Exposure(*protection)
         lab = load_lab(lab_file)
-        listener = bind(host, port)
+        listener = bind(host, port, exposure)
     except (DocumentError, BindError) as exc:
         raise ExpectedError(str(exc), USAGE) from None
     # Before the server takes over, a wish to end must not leave children behind.
@@ -41,8 +50,8 @@ def run_daemon_process(
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     try:
         with listener:
-            serve(lab, listener, data, database)
-    except (StoreError, DeviceOwnedError) as exc:
+            serve(lab, listener, data, database, exposure)
+    except (StoreError, DeviceOwnedError, NoTokenError) as exc:
         raise ExpectedError(str(exc), USAGE) from None
     except KeyboardInterrupt:
         return PASSED

@@ -14,6 +14,7 @@ from pydantic import Field, create_model
 
 from drivers import documents
 from drivers.rooms import Room
+from labctl.auth.documents import read_policies
 from labctl.config.audio import AudioConfig
 from labctl.config.model import DeviceConfig, Lab, LidarConfig, Name, RobotConfig, RoomConfig
 
@@ -36,9 +37,14 @@ def load_lab(path: str | Path) -> Lab:
     folder = Path(path).resolve().parent
     devices = {name: _absolute(device, folder) for name, device in lab.devices.items()}
     problems = [document.problem(("devices", *where), message) for where, message in _across(devices)]
+    policies = tuple(folder / each for each in lab.policies)
+    try:
+        read_policies(policies)
+    except documents.DocumentError as exc:
+        problems.extend(exc.problems)
     if problems:
         raise documents.DocumentError(problems)
-    return Lab.model_construct(lab=lab.lab, devices=devices)
+    return Lab.model_construct(lab=lab.lab, policies=policies, devices=devices)
 
 
 def load_room(config: RoomConfig) -> Room:

@@ -114,6 +114,7 @@ class Lab(Section):
     """A whole lab file."""
 
     lab: Name
+    policies: tuple[Path, ...] = Field(default=(), description="files or folders that say who may do what")
     devices: Annotated[dict[Name, Any], Field(min_length=1)]
 
     def robots(self) -> dict[str, RobotConfig]:
