@@ -2,8 +2,8 @@
 
 Each voice is spoken after 15 s of another talker's speech, in a call of its own. A recording that this machine
 disturbed (its sound dropped out, a browser did not get to run) is thrown away and taken again. "PESQ, aligned" is PESQ
-on the recording after our own alignment: PESQ itself cannot follow a jitter buffer. Lost packets are repaired in part by
-Opus' in-band correction, unless that is switched off.
+on the recording after our own alignment: PESQ itself cannot follow a jitter buffer. Lost packets are repaired in part
+by Opus' in-band correction, unless that is switched off.
 """
 
 from __future__ import annotations

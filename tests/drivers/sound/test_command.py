@@ -29,6 +29,8 @@ from drivers.sound import (
 )
 from drivers.sound.types import Samples
 
+pytestmark = pytest.mark.alone
+
 TRIES = 4
 
 
@@ -87,6 +89,12 @@ def host(request: pytest.FixtureRequest, server: PulseServer) -> SoundHost:
     return SoundHost(over_ssh("127.0.0.1", *request.getfixturevalue("ssh")), "nuc", environment=environment)
 
 
+@pytest.fixture
+def nuc(server: PulseServer, ssh: tuple[str, ...]) -> SoundHost:
+    """A host over SSH alone: what is found there is found here."""
+    return SoundHost(over_ssh("127.0.0.1", *ssh), "nuc", environment={"PULSE_SERVER": server.address})
+
+
 def microphone_of(host: SoundHost, pair: VirtualPair) -> CommandMicrophone:
     return CommandMicrophone(host, pair.microphone.sink, pair.microphone.source)
 
@@ -110,11 +118,11 @@ def test_the_loop_is_bit_identical_over_the_wire(host: SoundHost, pair: VirtualP
 
 
 def test_play_and_record_at_the_same_time(
-    host: SoundHost, pair: VirtualPair, make_noise: Callable[..., Samples]
+    nuc: SoundHost, pair: VirtualPair, make_noise: Callable[..., Samples]
 ) -> None:
     for _ in range(TRIES):
-        with speaker_of(host, pair).record() as tape:
-            played = microphone_of(host, pair).play(make_noise(1.0))
+        with speaker_of(nuc, pair).record() as tape:
+            played = microphone_of(nuc, pair).play(make_noise(1.0))
         recorded = tape.stop()
         if not played.drop_outs and not recorded.drop_outs:
             break
@@ -125,7 +133,7 @@ def test_play_and_record_at_the_same_time(
 
 
 def test_a_server_that_stops_for_a_second_is_found(
-    host: SoundHost,
+    nuc: SoundHost,
     pair: VirtualPair,
     server: PulseServer,
     make_noise: Callable[..., Samples],
@@ -133,9 +141,9 @@ def test_a_server_that_stops_for_a_second_is_found(
 ) -> None:
     assert server.pid is not None
     timer = threading.Timer(1.0, freeze, (server.pid, 1.0))
-    with speaker_of(host, pair).record() as tape:
+    with speaker_of(nuc, pair).record() as tape:
         timer.start()
-        played = microphone_of(host, pair).play(make_noise(2.5))
+        played = microphone_of(nuc, pair).play(make_noise(2.5))
         timer.join()
     recorded = tape.stop()
     assert played.drop_outs
@@ -144,7 +152,7 @@ def test_a_server_that_stops_for_a_second_is_found(
 
 
 def test_a_suspended_sink_is_found(
-    host: SoundHost, pair: VirtualPair, server: PulseServer, make_noise: Callable[..., Samples]
+    nuc: SoundHost, pair: VirtualPair, server: PulseServer, make_noise: Callable[..., Samples]
 ) -> None:
     def suspend() -> None:
         server.suspend(pair.microphone.sink, True)
@@ -153,7 +161,7 @@ def test_a_suspended_sink_is_found(
 
     timer = threading.Timer(1.2, suspend)
     timer.start()
-    played = microphone_of(host, pair).play(make_noise(2.5))
+    played = microphone_of(nuc, pair).play(make_noise(2.5))
     timer.join()
     with pytest.raises(SoundLoopError, match=r"lost|damaged"):
         played.require_intact()

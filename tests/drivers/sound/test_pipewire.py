@@ -17,6 +17,8 @@ from drivers.sound import DropOutKind, PulseServer
 from drivers.sound.pulse import control
 from drivers.sound.types import Samples
 
+pytestmark = pytest.mark.alone
+
 TRIES = 4
 
 

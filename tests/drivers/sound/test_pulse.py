@@ -21,6 +21,8 @@ from drivers.sound.pulse import control
 from drivers.sound.pulse_stream import PulseTape
 from drivers.sound.types import DropOut, Samples
 
+pytestmark = pytest.mark.alone
+
 RATE = 48_000
 # What a machine under load may do to sound: the tests of content try again, those of honesty never need to.
 TRIES = 5
