@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +37,10 @@ class LabClientError(Exception):
         super().__init__(detail)
         self.status = status
         self.problem = dict(problem or {})
+
+
+class LabAddressError(LabClientError):
+    """What was given as the daemon's address is none: nobody was asked."""
 
 
 class Lab:
@@ -122,8 +127,18 @@ class Lab:
 
     # Jobs
 
-    def submit(self, job: str | Path, source: str | None = None) -> dict[str, Any]:
-        """Queue a job: a path, or its YAML or JSON text. Raises LabClientError with every error in it."""
+    def submit(
+        self,
+        job: str | Path,
+        source: str | None = None,
+        *,
+        variables: Mapping[str, str] | None = None,
+        key: str | None = None,
+    ) -> dict[str, Any]:
+        """Queue a job: a path, or its YAML or JSON text. Raises LabClientError with every error in it.
+
+        `variables`: values for its `vars`. `key`: a repetition with the same key queues nothing more.
+        """
         if isinstance(job, Path):
             try:
                 text, source = job.read_text(encoding="utf-8"), source or str(job)
@@ -134,9 +149,9 @@ class Lab:
         return self.request(
             "POST",
             "/api/v1/jobs",
-            params={"source": source or "job"},
+            params={"source": source or "job", "var": [f"{name}={value}" for name, value in (variables or {}).items()]},
             content=text.encode(),
-            headers={"content-type": "application/yaml"},
+            headers={"content-type": "application/yaml", **({"idempotency-key": key} if key else {})},
         )
 
     def run(self, job: str | Path) -> dict[str, Any]:
@@ -154,13 +169,48 @@ class Lab:
         """End a job; its teardown is done."""
         return self.request("POST", f"/api/v1/jobs/{job}/cancel", params={"reason": reason})
 
+    def rerun(self, job: str) -> dict[str, Any]:
+        """Queue a finished job anew, as it was; the new job."""
+        return self.request("POST", f"/api/v1/jobs/{job}/rerun")
+
+    def junit(self, job: str) -> bytes:
+        """The result of a job as JUnit XML."""
+        return self._raw("GET", f"/api/v1/jobs/{job}/junit").content
+
+    # Signals of runs
+
+    def notify(self, run: str, signal: str, payload: Any = None) -> dict[str, Any]:
+        """Say something to all lanes and programs of a run that wait for it, now or later."""
+        return self.request("POST", f"/api/v1/runs/{run}/signals/{signal}", json=payload)
+
+    def await_signal(self, run: str, signal: str, timeout_s: float = 300) -> dict[str, Any]:
+        """The newest signal of that name, with its `payload`, once there is one; outlives restarts of the daemon.
+
+        Raises LabClientError when nobody will say it any more (status 409), or none came in time (status 0).
+        """
+        give_up = time.monotonic() + timeout_s
+        while (left := give_up - time.monotonic()) > 0:
+            wait = {"wait": min(left, _LONG_POLL_S)}
+            try:
+                answer = self._raw(
+                    "GET", f"/api/v1/runs/{run}/signals/{signal}", params=wait, timeout=wait["wait"] + 30
+                )
+            except LabClientError as exc:
+                if exc.status not in (0, 502, 503):
+                    raise
+                time.sleep(min(1.0, max(0.0, give_up - time.monotonic())))
+                continue
+            if answer.status_code == 200:
+                return dict(answer.json())
+        raise LabClientError(f"{signal!r} was not said in run {run} within {timeout_s:g} s")
+
     def follow(self, job: str) -> Iterator[dict[str, Any]]:
         """The events of a job and of its runs from the beginning, until the job is finished."""
         after = 0
         while True:
             items, after = self._events(after, 500, _LONG_POLL_S, job)
             yield from items
-            if any(each["kind"] in ("run.finished", "job.cancelled") for each in items):
+            if any(each["kind"] == "job.finished" and each["job"] == job for each in items):
                 return
 
     def events(self, after: int = 0) -> Iterator[dict[str, Any]]:
@@ -199,23 +249,28 @@ class Lab:
 
     def request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         """A request of the API. Raises LabClientError when it is refused or nobody answers."""
+        document: dict[str, Any] = self._raw(method, path, **options).json()
+        return document
+
+    def _raw(self, method: str, path: str, **options: Any) -> httpx.Response:
         import httpx  # noqa: PLC0415 - takes longer to import than all the rest
 
         if "params" in options:
             options["params"] = {key: value for key, value in options["params"].items() if value is not None}
         try:
             response = self._client().request(method, path, **options)
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as exc:
+            raise LabAddressError(
+                f"{self.url!r} is no address of a daemon ({exc}): write {DEFAULT_URL}, say, for --url or LABCTL_URL"
+            ) from None
         except httpx.TransportError as exc:
             raise LabClientError(
                 f"no answer from a labctl daemon at {self.url}: {exc or type(exc).__name__}; start one with "
                 "`labctl serve --lab FILE`, or say where it is with LABCTL_URL"
             ) from None
-        except httpx.InvalidURL as exc:
-            raise LabClientError(f"{self.url!r} is no address of a daemon: {exc}") from None
         if response.is_error:
             raise _refusal(response)
-        document: dict[str, Any] = response.json()
-        return document
+        return response
 
     def _client(self) -> httpx.Client:
         import httpx  # noqa: PLC0415 - see above

@@ -31,7 +31,9 @@ async def list_events(
     *,
     after: Annotated[int | None, Query(ge=0, le=2**62, description="only events with a larger sequence number")] = None,
     run: Annotated[str | None, Query(max_length=100, description="only events of this run")] = None,
-    job: Annotated[str | None, Query(max_length=100, description="only events of this job")] = None,
+    job: Annotated[
+        str | None, Query(max_length=100, description="only events of this job, or of a matrix's jobs")
+    ] = None,
     wait_s: Annotated[float, Query(ge=0, le=300, description="hold the answer until there is an event")] = 0,
     limit: Limit = 100,
 ) -> Response | dict[str, Any]:
@@ -70,7 +72,8 @@ class _Filter:
         if self.run is not None:
             statement = statement.where(events.c.run_id == self.run)
         if self.job is not None:
-            statement = statement.where(events.c.job_id == self.job)
+            parts = sa.select(jobs.c.id).where(jobs.c.parent_id == self.job)
+            statement = statement.where(sa.or_(events.c.job_id == self.job, events.c.job_id.in_(parts)))
         with daemon.store.read() as connection:
             rows = connection.execute(statement).all()
             return rows, [_show(row) for row in rows if self._visible(connection, row)]

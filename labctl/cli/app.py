@@ -11,6 +11,7 @@ import typer
 from labctl.cli import access_commands
 from labctl.cli.audio_commands import audio_app
 from labctl.cli.exits import USAGE
+from labctl.cli.job_commands import jobs_app, run
 
 app = typer.Typer(
     name="labctl",
@@ -23,7 +24,6 @@ app = typer.Typer(
 robots_app = typer.Typer(help="Robots: how they are, emergency stop.", invoke_without_command=True)
 course_app = typer.Typer(help="Driving courses.", no_args_is_help=True)
 lidar_app = typer.Typer(help="LiDARs.", no_args_is_help=True)
-jobs_app = typer.Typer(help="Jobs: what was asked for and what came of it.", invoke_without_command=True)
 leases_app = typer.Typer(help="Leases: who holds what, until when.", invoke_without_command=True)
 for name, sub in (
     ("robots", robots_app),
@@ -83,20 +83,7 @@ def serve(
     raise typer.Exit(run_daemon_process(lab, host, port, data, database, parent=parent, protection=protection))
 
 
-@app.command()
-def run(
-    job: Annotated[Path, typer.Argument(help="A job file, YAML or JSON.")],
-    wait: Annotated[bool, typer.Option("--wait", help="Show progress and wait for the verdict.")] = False,
-    junit: Annotated[
-        Path | None, typer.Option("--junit", help="Write a JUnit XML file; implies --wait.", show_default=False)
-    ] = None,
-    as_json: Json = False,
-    url: Url = None,
-) -> None:
-    """Submit a job. With --wait: exit 0 passed, 1 failed, 2 usage, 3 errored, 4 cancelled."""
-    from labctl.cli.jobs import run_job
-
-    raise typer.Exit(run_job(url, job, wait=wait or junit is not None, junit=junit, as_json=as_json))
+app.command()(run)
 
 
 @app.command()
@@ -128,38 +115,6 @@ def leases_release(
     from labctl.cli.listing import release_lease
 
     raise typer.Exit(release_lease(url, lease, reason))
-
-
-@jobs_app.callback()
-def jobs(
-    context: typer.Context,
-    state: Annotated[str | None, typer.Option(help="queued, running or finished.", show_default=False)] = None,
-    as_json: Json = False,
-    url: Url = None,
-) -> None:
-    """The newest jobs."""
-    if context.invoked_subcommand is None:
-        from labctl.cli.listing import show_jobs
-
-        raise typer.Exit(show_jobs(url, state, as_json=as_json))
-
-
-@jobs_app.command("show")
-def jobs_show(job: str, as_json: Json = False, url: Url = None) -> None:
-    """One job, its runs, measurements and artifacts."""
-    from labctl.cli.jobs import show_job
-
-    raise typer.Exit(show_job(url, job, as_json=as_json))
-
-
-@jobs_app.command("cancel")
-def jobs_cancel(
-    job: str, reason: Annotated[str, typer.Option(help="Goes into the event log.")] = "", url: Url = None
-) -> None:
-    """End a job; its teardown is done."""
-    from labctl.cli.jobs import cancel_job
-
-    raise typer.Exit(cancel_job(url, job, reason))
 
 
 @robots_app.callback()

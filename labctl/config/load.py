@@ -16,6 +16,7 @@ from drivers import documents
 from drivers.rooms import Room
 from labctl.auth.documents import read_policies
 from labctl.config.audio import AudioConfig
+from labctl.config.endpoint import EndpointConfig
 from labctl.config.model import DeviceConfig, Lab, LidarConfig, Name, RobotConfig, RoomConfig
 
 GROUP = "labctl.drivers"
@@ -24,6 +25,7 @@ _OURS: dict[str, type[DeviceConfig]] = {
     "robot": RobotConfig,
     "lidar": LidarConfig,
     "audio": AudioConfig,
+    "endpoint": EndpointConfig,
 }
 
 

@@ -230,7 +230,7 @@ class LanePerformer:
             )
 
         def emit(kind: str, data: dict[str, Any]) -> None:
-            about: dict[str, Any] = {"step": step.title, "role": place.role, "lane_name": place.lane, **data}
+            about: dict[str, Any] = {"step": step.title, "role": place.role, "lane": place.lane, **data}
             # Without waiting for the disk: who drives must not stall.
             self._note(lambda transaction: transaction.emit(f"step.{kind}", job=place.job, run=place.run, **about))
 
@@ -263,7 +263,7 @@ class LanePerformer:
         about: dict[str, Any] = {
             "step": step.title,
             "role": place.role,
-            "lane_name": place.lane,
+            "lane": place.lane,
             "number": number,
             "attempt": attempt,
         }
@@ -280,7 +280,7 @@ class LanePerformer:
         about: dict[str, Any] = {
             "step": step.title,
             "role": place.role,
-            "lane_name": place.lane,
+            "lane": place.lane,
             "number": number,
             **ended,
         }
@@ -297,7 +297,7 @@ class LanePerformer:
         about: dict[str, Any] = {
             "step": step.title,
             "role": place.role,
-            "lane_name": place.lane,
+            "lane": place.lane,
             "number": number,
             "reason": reason,
         }

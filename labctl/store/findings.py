@@ -18,7 +18,7 @@ def add_measurements(
     if rows:
         common = {"run_id": run, "step": step, "taken_at": transaction.now, **place}
         transaction.execute(sa.insert(measurements), [{**row, **common} for row in rows])
-        told: dict[str, Any] = {"step": step, "lane_name": place.get("lane"), "measurements": rows}
+        told: dict[str, Any] = {"step": step, "lane": place.get("lane"), "measurements": rows}
         transaction.emit("run.measured", job=_job_of(transaction, run), run=run, **told)
 
 

@@ -124,7 +124,7 @@ def end_lane_steps(transaction: Transaction, run: str, lane: str, verdict: str, 
     ending = {"state": "ending", "verdict": verdict, "reason": reason}
     if transaction.execute(sa.update(lanes).where(going).values(**ending)).rowcount:
         job = _run(transaction, run).job_id
-        transaction.emit("lane.ending", job=job, run=run, lane_name=lane, verdict=verdict, reason=reason)
+        transaction.emit("lane.ending", job=job, run=run, lane=lane, verdict=verdict, reason=reason)
 
 
 def finish_lane(transaction: Transaction, run: str, lane: str, verdict: str, reason: str) -> Grant | None:
@@ -180,7 +180,7 @@ def _finish_lane(
     left = sa.and_(steps.c.run_id == run, steps.c.lane == lane, steps.c.verdict == "running")
     transaction.execute(sa.update(steps).where(left).values(**broken_off))
     row = _run(transaction, run)
-    transaction.emit("lane.finished", job=row.job_id, run=run, lane_name=lane, verdict=verdict, reason=reason)
+    transaction.emit("lane.finished", job=row.job_id, run=run, lane=lane, verdict=verdict, reason=reason)
     own = transaction.execute(sa.select(lanes).where(lanes.c.run_id == run).order_by(lanes.c.name)).all()
     if any(each.state != "finished" for each in own):
         return None

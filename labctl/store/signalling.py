@@ -51,7 +51,7 @@ def arrive(transaction: Transaction, run: str, barrier: str, lane: str, payload:
     values = {"run_id": run, "name": barrier, "sender": lane, "payload": payload, "sent_at": transaction.now}
     transaction.execute(sa.insert(signals).values(kind="arrival", **values))
     job = transaction.execute(sa.select(runs.c.job_id).where(runs.c.id == run)).scalar_one()
-    transaction.emit("run.arrival", job=job, run=run, barrier=barrier, lane_name=lane)
+    transaction.emit("run.arrival", job=job, run=run, barrier=barrier, lane=lane)
 
 
 def latest(connection: sa.Connection, run: str, name: str, after: int = 0) -> Signal | None:

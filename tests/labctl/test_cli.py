@@ -13,8 +13,8 @@ import pytest
 
 from labctl.cli.daemon_child import daemon_child
 from labctl.cli.exits import ExpectedError
-from labctl.cli.junit import write_junit
-from labctl.cli.watching import describe, progress_line
+from labctl.cli.progress import progress_line
+from labctl.cli.watching import describe
 from labctl.client import Lab, LabClientError
 
 LAB = "lab: test\ndevices:\n  hall: {kind: room}\n  eye: {kind: lidar, url: 'tcp://127.0.0.1:1', room: hall}\n"
@@ -190,28 +190,9 @@ def test_doctor_looks_at_machine_and_lab_file(tmp_path: Path) -> None:
     assert "lab.yaml:2:1: at devices" in findings["lab file"]["detail"]
 
 
-def test_junit_counts_verdicts_and_survives_odd_characters(tmp_path: Path) -> None:
-    measured = {"step": "s", "value": 1.0, "unit": "m", "low": None, "high": 0.5}
-    run = {
-        "verdict": "failed",
-        "reason": "too \x00 far",
-        "measurements": [
-            {**measured, "name": "a", "verdict": "failed"},
-            {**measured, "name": "b", "verdict": "passed"},
-        ],
-    }
-    job = {"name": "j", "verdict": "failed", "reason": "", "submitted_at": "2026-01-01T00:00:00.000Z"}
-    write_junit(tmp_path / "j.xml", job, [run])
-    suite = ElementTree.parse(tmp_path / "j.xml").getroot()
-    assert [suite.get(key) for key in ("tests", "failures", "errors", "skipped")] == ["3", "2", "0", "0"]
-    failure = suite.find("testcase/failure")
-    assert failure is not None
-    assert failure.get("message") == "too ? far"
-
-
 def test_events_read_as_lines() -> None:
     event = {"time": "t", "sequence": 7, "device": None, "run": "r", "job": "j", "lease": None}
-    finished = {**event, "kind": "run.finished", "data": {"verdict": "passed", "reason": ""}}
-    assert describe(finished) == "t      7 run.finished     r verdict=passed"
+    finished = {**event, "kind": "job.finished", "data": {"verdict": "passed", "reason": ""}}
+    assert describe(finished) == "t      7 job.finished     r verdict=passed"
     assert progress_line(finished) == "verdict: passed"
-    assert progress_line({**event, "kind": "step.finished", "data": {}}) is None
+    assert progress_line({**event, "kind": "step.finished", "data": {"verdict": "passed"}}) is None
