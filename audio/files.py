@@ -17,6 +17,9 @@ from audio.recording import Array, Recording
 
 _BLOCK_FRAMES = 1 << 16
 _TAIL = 1 << 16  # an OGG page is at most this long
+# What SoX writes for a length that it does not know yet; ffmpeg, arecord and others write more, and no file of `Limits`
+# has as much.
+_STREAMED = 0x7FFFF000
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +197,12 @@ class _Reader:
         raise self._error("is no WAV, FLAC or OGG file; convert it, for instance with ffmpeg -i IN -c:a flac OUT.flac")
 
     def _check_wav(self, size: int) -> None:
-        """Walks the chunks: the samples must all be there. libsndfile reads what there is and says nothing."""
+        """Walks the chunks: the samples must all be there. libsndfile reads what there is and says nothing.
+
+        A program that writes into a pipe can't come back to say how much it was: then what is there counts.
+        """
         order = ">" if self.stream.read(4) == b"RIFX" else "<"
+        (whole,) = struct.unpack(f"{order}I", self.stream.read(4).ljust(4, b"\0"))
         position = 12
         data_size_of_rf64 = 0
         while position + 8 <= size:
@@ -207,7 +214,8 @@ class _Reader:
                 if length == 0xFFFFFFFF and data_size_of_rf64:
                     length = data_size_of_rf64
                 here = size - position - 8
-                if length > here:
+                streamed = _STREAMED <= length <= whole and here > 0
+                if length > here and not streamed:
                     raise self._error(
                         f"is cut off, or its header was never finished: it promises {length} bytes of samples and "
                         f"{here} are there; copy, record or export it again"

@@ -62,6 +62,12 @@ def _wav(data_bytes, promised, *, fmt=b"", kind=1, channels=1, rate=RATE):
     return b"RIFF" + struct.pack("<I", (4 + len(chunks)) & 0xFFFFFFFF) + b"WAVE" + chunks
 
 
+def _streamed(data_bytes, whole, promised):
+    wav = bytearray(_wav(data_bytes, promised))
+    wav[4:8] = struct.pack("<I", whole)
+    return bytes(wav)
+
+
 def _flac_promising(frames, speechlike):
     whole = bytearray(encoded(speechlike, container="FLAC"))
     total = frames & 0xFFFFFFFFF
@@ -89,7 +95,7 @@ def hostile(speechlike):
         "cut off FLAC": (flac[: len(flac) // 2], "cut off|damaged"),
         "cut off OGG": (ogg[: len(ogg) - 100], "cut off"),
         "promises 4 GiB": (_wav(bytes(3000), 0xFFFFFFFE), "cut off, or its header was never finished"),
-        "streamed, length unknown": (_wav(bytes(3000), 0xFFFFFFFF), "cut off, or its header was never finished"),
+        "streamed, and nothing came": (_streamed(b"", 0xFFFFFFFF, 0xFFFFFFFF), "cut off, or its header was never fin"),
         "FLAC that promises weeks": (_flac_promising(2**36 - 1, speechlike), "lasts by its header"),
         "FLAC that promises minutes": (_flac_promising(100 * RATE, speechlike), "cut off|damaged"),
         "NaN": (encoded(poisoned, subtype="FLOAT"), "no numbers"),
@@ -111,6 +117,23 @@ def test_each_bad_file_is_refused_with_its_reason(speechlike):
             with pytest.raises(AudioFileError) as refusal:
                 take(content)
             assert re.search(reason, str(refusal.value)), what
+
+
+@pytest.mark.parametrize(
+    ("whole", "promised"),
+    [(0xFFFFFFFF, 0xFFFFFFFF), (0x7FFFF024, 0x7FFFF000), (0x80000024, 0x80000000)],
+    ids=["ffmpeg", "sox", "arecord"],
+)
+@pytest.mark.parametrize("extra", [b"", b"\x01"], ids=["whole samples", "half a sample at the end"])
+def test_what_was_streamed_through_a_pipe_is_read_as_far_as_it_goes(speechlike, whole, promised, extra):
+    sent = np.round(speechlike * 32768).astype("<i2")
+    content = _streamed(sent.tobytes() + extra, whole, promised)
+    tracemalloc.start()
+    recording = read_audio(content)
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
+    assert np.array_equal(recording.samples * 32768, sent)
+    assert inspect_audio(content).frames == len(sent)
 
 
 def test_memory_does_not_follow_the_header(speechlike):
