@@ -21,7 +21,9 @@ from labctl.robots import Fleet
 from labctl.scoring import AudioFiles, AudioJobs, AudioPool
 from labctl.sequencer import Sequencer
 from labctl.store import ArtifactStore, Store, inventory, open_store, running, submitting
+from labctl.store.leasing import Grant
 from labctl.submission import Submissions
+from labctl.webdriver import WebDriverService, webdriver_devices
 from labctl.workers import worker_pool
 
 log = structlog.get_logger(__name__)
@@ -42,6 +44,7 @@ class Daemon:
     audio_files: AudioFiles
     audio_jobs: AudioJobs
     authority: Authority
+    webdriver: WebDriverService
 
     def cancel(self, job: str, reason: str) -> None:
         """End a job: what is queued of it at once, what is running after its teardown."""
@@ -71,7 +74,7 @@ def run_daemon(
         stack.callback(authority.close)
         fleet = Fleet(lab, data, store)
         presence = Presence(store, lab.lab, url, lab.devices)
-        presence.sign_in(set(fleet.robots))
+        presence.sign_in(set(fleet.robots) | webdriver_devices(lab))
         local = LOCAL_ADMINISTRATOR
         store.write(lambda transaction: inventory.add_principal(transaction, local.name, local.kind))
         scratch = data / "scratch"
@@ -97,21 +100,40 @@ def run_daemon(
             uploaded=lambda file: audio_files.path(file)[0],
         )
         submissions = Submissions(store, leases, actions)
-        leases.listen(Listeners(fleet.granted, fleet.granted, fleet.ended))
+        webdriver = WebDriverService(lab, data, store, leases, artifacts=artifacts, workers=workers)
+        stack.callback(webdriver.close)
+
+        def ended(grant: Grant) -> None:
+            fleet.ended(grant)
+            webdriver.lease_ended(grant)
+
+        leases.listen(Listeners(fleet.granted, fleet.granted, ended))
         for grant in store.write(running.held_by_people):
             fleet.granted(grant, time.monotonic() + grant.duration_s - DEADLINE_MARGIN_S)
         sequencer.recover()
-        fleet.on_change = presence.changed = leases.schedule
+        fleet.on_change = presence.changed = webdriver.targets.on_change = leases.schedule
         stack.callback(presence.stop)
         stack.callback(leases.stop)
         stack.callback(fleet.close)
         stack.callback(sequencer.close)
         presence.start()
         fleet.start()
+        webdriver.start()
         leases.start()
         sequencer.start()
         leases.schedule()
         audio_jobs.resume()
         yield Daemon(
-            lab, store, artifacts, actions, fleet, leases, sequencer, submissions, audio_files, audio_jobs, authority
+            lab,
+            store,
+            artifacts,
+            actions,
+            fleet,
+            leases,
+            sequencer,
+            submissions,
+            audio_files,
+            audio_jobs,
+            authority,
+            webdriver,
         )

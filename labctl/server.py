@@ -22,6 +22,7 @@ from labctl.daemon import run_daemon
 # Threads that compute hand over to the one that answers an emergency stop this often (Python's standard is 5 ms).
 _SWITCH_S = 0.0005
 _BACKLOG = 2048
+_LARGEST_MESSAGE = 256 << 20  # of a websocket: screenshots of large pages come as one
 # Between the motion guards, which go first (-10), and everything else (0).
 _NICE = -5
 
@@ -105,12 +106,16 @@ def serve(
         def announce() -> None:
             print(json.dumps({"ready": True, "url": url, "pid": os.getpid(), "data": str(data.resolve())}), flush=True)
 
+        daemon.webdriver.address(url.replace("http", "ws", 1))
         config = uvicorn.Config(
             create_app(daemon),
             log_config=None,
             access_log=False,
-            ws="none",
-            lifespan="off",
+            ws="websockets-sansio",
+            ws_max_size=_LARGEST_MESSAGE,
+            ws_per_message_deflate=False,
+            lifespan="on",
+            server_header=False,
             timeout_graceful_shutdown=2,
             backlog=_BACKLOG,
             # A proxy's word on the client's address, for the audit log; only a proxy on this machine is believed.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import json
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import structlog
 
@@ -175,10 +177,16 @@ def free_port() -> int:
 
 def is_ready(url: str, timeout_s: float = _ANSWER_WITHIN_S) -> bool:
     """Whether a WebDriver server answers Status. One that has all its sessions in use counts as well."""
-    address, _, base = url.removeprefix("http://").partition("/")
-    connection = http.client.HTTPConnection(address, timeout=timeout_s)
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
+    headers = {}
+    if parts.username is not None:
+        credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+        headers["Authorization"] = f"Basic {base64.b64encode(credentials).decode()}"
     try:
-        connection.request("GET", f"{'/' + base if base else ''}/status")
+        connection.request("GET", f"{parts.path}/status", headers=headers)
         response = connection.getresponse()
         return isinstance(json.loads(response.read()).get("value"), dict)
     except (OSError, ValueError, AttributeError, http.client.HTTPException):

@@ -24,10 +24,12 @@ from labctl.api import (
     runs,
     signals,
     tokens,
+    webdriver,
 )
 from labctl.api.common import Asker, TheDaemon
 from labctl.api.identity import Identify, SameOrigin
 from labctl.api.metrics import CountRequests, Metrics
+from labctl.api.mount import MountWebDriver
 from labctl.auth import Resource, authorise
 from labctl.daemon import Daemon
 
@@ -45,6 +47,7 @@ def create_app(daemon: Daemon) -> ASGIApp:
         runs,
         signals,
         robots,
+        webdriver,
         audio,
         events,
         tokens,
@@ -54,7 +57,8 @@ def create_app(daemon: Daemon) -> ASGIApp:
     problems.install(app)
     _describe(app)
     _add_plain_pages(app, Metrics(daemon.store))
-    return Identify(emergency.EmergencyStop(SameOrigin(app), daemon), daemon.authority)
+    inner = Identify(emergency.EmergencyStop(SameOrigin(app), daemon), daemon.authority)
+    return MountWebDriver(inner, daemon.webdriver, daemon.authority)
 
 
 def _describe(app: FastAPI) -> None:

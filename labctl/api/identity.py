@@ -68,7 +68,7 @@ class SameOrigin:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket") and "principal" in scope:
             try:
-                _check_origin(scope["principal"], Headers(scope=scope))
+                check_origin(scope["principal"], Headers(scope=scope))
             except NotAllowedError as exc:
                 await refuse(exc, scope, receive, send)
                 return
@@ -87,7 +87,8 @@ async def refuse(error: LabError, scope: Scope, receive: Receive, send: Send) ->
     await response(scope, receive, send)
 
 
-def _check_origin(principal: Principal, headers: Headers) -> None:
+def check_origin(principal: Principal, headers: Headers) -> None:
+    """Raises NotAllowedError for what comes from other sites, or by a detour while there are no tokens; see above."""
     host, origin = headers.get("host", ""), headers.get("origin")
     if principal.token is None:
         if _name(f"//{host}") not in LOOPBACK:

@@ -18,6 +18,7 @@ from labctl.auth.documents import read_policies
 from labctl.config.audio import AudioConfig
 from labctl.config.endpoint import EndpointConfig
 from labctl.config.model import DeviceConfig, Lab, LidarConfig, Name, RobotConfig, RoomConfig
+from labctl.config.webdriver import BrowserConfig, DesktopConfig, PhoneConfig
 
 GROUP = "labctl.drivers"
 _OURS: dict[str, type[DeviceConfig]] = {
@@ -26,6 +27,9 @@ _OURS: dict[str, type[DeviceConfig]] = {
     "lidar": LidarConfig,
     "audio": AudioConfig,
     "endpoint": EndpointConfig,
+    "phone": PhoneConfig,
+    "browser": BrowserConfig,
+    "desktop": DesktopConfig,
 }
 
 

@@ -1,0 +1,157 @@
+"""Phones, browsers and desktops in the lab file: what clients may ask for, and the WebDriver server behind it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+
+from labctl.config.model import DeviceConfig, Section
+
+_Arguments = list[Annotated[str, Field(max_length=1000)]]
+_Command = Annotated[list[str], Field(min_length=1, max_length=100)]
+
+
+class TargetSection(Section):
+    """What all WebDriver servers have. A command may take `command_timeout_s`, New Session `start_timeout_s`."""
+
+    start_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 180.0
+    command_timeout_s: Annotated[float, Field(gt=0, le=24 * 3600)] = 330.0
+
+
+class ChromedriverTarget(TargetSection):
+    """A chromedriver that the lab starts and watches."""
+
+    driver: Literal["chromedriver"]
+    program: str = "chromedriver"
+    arguments: _Arguments = Field(default_factory=list)
+
+
+class GeckodriverTarget(TargetSection):
+    """A geckodriver that the lab starts and watches."""
+
+    driver: Literal["geckodriver"]
+    program: str = "geckodriver"
+    arguments: _Arguments = Field(default_factory=list)
+
+
+class AppiumTarget(TargetSection):
+    """An Appium server that the lab starts and watches. `home`: its APPIUM_HOME, where its drivers are installed."""
+
+    driver: Literal["appium"]
+    program: _Command = Field(default_factory=lambda: ["appium"])
+    home: Path | None = None
+    arguments: _Arguments = Field(default_factory=list)
+
+
+class ProgramTarget(TargetSection):
+    """Any WebDriver server that the lab starts and watches; "{port}" in the command stands for its port.
+
+    `base`: what goes before /session, such as /wd/hub.
+    """
+
+    driver: Literal["program"]
+    command: _Command
+    base: Annotated[str, Field(pattern=r"^(/[^?#]*[^/?#])?$")] = ""
+    environment: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _takes_a_port(self) -> ProgramTarget:
+        if not any("{port}" in each for each in self.command):
+            raise ValueError('the command has to say "{port}" where the server takes its port')
+        return self
+
+
+class WiniumTarget(TargetSection):
+    """A Winium server on a Windows machine, or another JSON Wire server, behind the lab's gateway."""
+
+    driver: Literal["winium"]
+    url: str
+    flavour: str = "winium-desktop"
+
+
+class AddressTarget(TargetSection):
+    """A WebDriver server that runs elsewhere: an Appium server, a Selenium Grid, a cloud. `url`: before /session."""
+
+    driver: Literal["url"]
+    url: str
+
+    @field_validator("url")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("must be an address such as http://192.0.2.10:4723")
+        return value.rstrip("/")
+
+
+Target = Annotated[
+    ChromedriverTarget | GeckodriverTarget | AppiumTarget | ProgramTarget | WiniumTarget | AddressTarget,
+    Field(discriminator="driver"),
+]
+
+
+class WebDriverConfig(DeviceConfig):
+    """What phones, browsers and desktops share.
+
+    `matches`: what clients may ask for; of what stands here, only that. `defaults` lie beneath what a client asks for.
+    """
+
+    offers: ClassVar[tuple[str, ...]] = ("WebDriverTarget",)
+
+    target: Target
+    matches: dict[str, Any] = Field(default_factory=dict)
+    defaults: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def offered(self) -> dict[str, Any]:
+        """What capabilities of clients are compared with."""
+        return self.matches
+
+
+class BrowserConfig(WebDriverConfig):
+    """A browser."""
+
+    kind: Literal["browser"] = "browser"
+
+    @property
+    def offered(self) -> dict[str, Any]:
+        known = {"chromedriver": "chrome", "geckodriver": "firefox"}.get(self.target.driver)
+        ours = {"browserName": known, "platformName": "linux"} if known else {}
+        return {**ours, **self.matches}
+
+    @model_validator(mode="after")
+    def _says_which(self) -> BrowserConfig:
+        if "browserName" not in self.offered and self.target.driver != "url":
+            raise ValueError("matches has to say the browserName that clients ask for")
+        return self
+
+
+class PhoneConfig(WebDriverConfig):
+    """A phone or tablet. `udid`: its serial number, sent to Appium as `appium:udid`."""
+
+    kind: Literal["phone"] = "phone"
+    udid: str | None = None
+
+    @property
+    def offered(self) -> dict[str, Any]:
+        return {**({"appium:udid": self.udid} if self.udid else {}), **self.matches}
+
+    @model_validator(mode="after")
+    def _says_which(self) -> PhoneConfig:
+        if "platformName" not in self.matches:
+            raise ValueError("matches has to say the platformName that clients ask for, such as Android")
+        return self
+
+
+class DesktopConfig(WebDriverConfig):
+    """A desktop: programs with windows, on Linux or Windows."""
+
+    kind: Literal["desktop"] = "desktop"
+
+    @property
+    def offered(self) -> dict[str, Any]:
+        platform = "windows" if self.target.driver == "winium" else "linux"
+        return {"platformName": platform, **self.matches}

@@ -1,0 +1,207 @@
+"""The WebDriver servers of a lab's devices: started and watched, or looked at where they run elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from devices.hub import Target
+from devices.targets import Program, ServerState, WatchedServer, appium, chromedriver, command, geckodriver
+from devices.targets.process import is_ready
+from labctl.config import Lab
+from labctl.config.webdriver import (
+    AddressTarget,
+    AppiumTarget,
+    ChromedriverTarget,
+    GeckodriverTarget,
+    ProgramTarget,
+    WebDriverConfig,
+    WiniumTarget,
+)
+from labctl.errors import LabError
+from labctl.store import Store, inventory
+
+log = structlog.get_logger(__name__)
+_LOOK_EVERY_S = 10.0
+_LOOK_AGAIN_S = 1.0
+_LARGEST_LOG = 16 << 20
+
+
+class _Server(Protocol):
+    """A server under watch, here or elsewhere."""
+
+    @property
+    def url(self) -> str: ...
+
+    def start(self) -> None: ...
+
+    def restart(self, reason: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def webdriver_devices(lab: Lab) -> set[str]:
+    """The phones, browsers and desktops of a lab: offline until their servers answer."""
+    return {name for name, each in lab.devices.items() if isinstance(each, WebDriverConfig)}
+
+
+class Targets:
+    """All of them. `on_change` is called when devices came or went, `on_lost` with a device and why it is lost."""
+
+    def __init__(self, lab: Lab, data: Path, store: Store) -> None:
+        self.configs = {name: each for name, each in lab.devices.items() if isinstance(each, WebDriverConfig)}
+        self.on_change: Callable[[], None] = lambda: None
+        self.on_lost: Callable[[str, str], None] = lambda _device, _reason: None
+        self._store = store
+        self._logs = data / "webdriver"
+        self._servers: dict[str, _Server] = {name: self._server(name) for name in self.configs}
+
+    def start(self) -> None:
+        """Begin to run them."""
+        for each in self._servers.values():
+            each.start()
+
+    def close(self) -> None:
+        """End all that was started, side by side."""
+        threads = [threading.Thread(target=each.close) for each in self._servers.values()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def target(self, device: str) -> Target:
+        """The server of a device, as the hub knows it."""
+        config = self.configs[device]
+        server = self._servers[device]
+        return Target(
+            url=server.url,
+            defaults=_defaults(config),
+            local=isinstance(config.target, ChromedriverTarget | GeckodriverTarget),
+            start_timeout_s=config.target.start_timeout_s,
+            command_timeout_s=config.target.command_timeout_s,
+        )
+
+    def look_after(self, device: str, reason: str) -> None:
+        """Make sure that a device whose server misbehaved is given to nobody before the server is well again.
+
+        One of ours is started anew, with everything it had started; one elsewhere has to answer first.
+        """
+        self._servers[device].restart(reason)
+
+    def log_size(self, device: str) -> int:
+        """How long the log of a device's server is now, 0 where there is none."""
+        with contextlib.suppress(OSError):
+            return self._log(device).stat().st_size
+        return 0
+
+    def log_since(self, device: str, offset: int) -> bytes:
+        """The log of a device's server from there on, its end where it is very long; a long one begins anew."""
+        file = self._log(device)
+        try:
+            size = file.stat().st_size
+            with file.open("rb") as opened:
+                opened.seek(max(offset if offset <= size else 0, size - _LARGEST_LOG))
+                content = opened.read()
+            if size > _LARGEST_LOG:
+                with file.open("r+b") as opened:
+                    opened.truncate(0)
+        except OSError:
+            return b""
+        return content
+
+    def _log(self, device: str) -> Path:
+        return self._logs / f"{device}.log"
+
+    def _server(self, device: str) -> _Server:
+        target = self.configs[device].target
+
+        def heard(state: ServerState, reason: str) -> None:
+            self._heard(device, state, reason)
+
+        if isinstance(target, AddressTarget):
+            return _Elsewhere(target.url, heard)
+        return WatchedServer(_program(target), self._log(device), heard)
+
+    def _heard(self, device: str, state: ServerState, reason: str) -> None:
+        word = "good" if state is ServerState.READY else "offline"
+        try:
+            self._store.write(lambda transaction: inventory.set_device_state(transaction, device, word, reason))
+            self.on_change()
+        except (SQLAlchemyError, LabError) as exc:
+            log.error("the state of a device was not noted", device=device, state=word, error=str(exc))
+        if state is ServerState.OFFLINE:
+            self.on_lost(device, reason)
+
+
+class _Elsewhere:
+    """A server that somebody else runs; asked now and then whether it answers."""
+
+    def __init__(self, url: str, on_state: Callable[[ServerState, str], None]) -> None:
+        self.url = url
+        self._on_state = on_state
+        self._state: ServerState | None = None
+        self._asking = threading.Lock()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name=f"server {_place(url)}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def restart(self, reason: str) -> None:
+        """It cannot be started anew from here; it has to answer before anybody gets the device."""
+        self._look(reason)
+
+    def close(self) -> None:
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.is_set():
+            self._look("")
+            self._over.wait(_LOOK_EVERY_S if self._state is ServerState.READY else _LOOK_AGAIN_S)
+
+    def _look(self, reason: str) -> None:
+        with self._asking:
+            ready = is_ready(self.url)
+            state = ServerState.READY if ready else ServerState.OFFLINE
+            if state is self._state or self._over.is_set():
+                return
+            self._state = state
+        told = "" if ready else f"{_place(self.url)} does not answer GET /status" + (f" ({reason})" if reason else "")
+        self._on_state(state, told)
+
+
+def _program(target: object) -> Program:
+    match target:
+        case ChromedriverTarget():
+            return chromedriver(target.program, target.arguments)
+        case GeckodriverTarget():
+            return geckodriver(target.program, target.arguments)
+        case AppiumTarget():
+            return appium(target.program, target.home, target.arguments)
+        case WiniumTarget():
+            gateway = [sys.executable, "-m", "devices.dialects", target.url, "--flavour", target.flavour]
+            return command([*gateway, "--port", "{port}"])
+        case ProgramTarget():
+            return command(target.command, target.base, target.environment)
+    raise TypeError(f"no program serves {target!r}")
+
+
+def _defaults(config: WebDriverConfig) -> dict[str, object]:
+    udid = getattr(config, "udid", None)
+    return {**({"appium:udid": udid} if udid else {}), **config.defaults}
+
+
+def _place(url: str) -> str:
+    """An address without credentials, for people."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
