@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from contextvars import copy_context
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -71,7 +72,9 @@ class Store:
         """
         if self._closed:
             raise UnavailableError("the daemon is shutting down; ask again when it is back")
-        return self._writer.put(work)
+        # The writer's thread works for whoever asked: its events and audit entries name the request.
+        context = copy_context()
+        return self._writer.put(lambda transaction: context.run(work, transaction))
 
     def write(self, work: Callable[[Transaction], Result]) -> Result:
         """Run `work` in a transaction of its own and wait until it is durable."""

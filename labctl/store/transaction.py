@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from labctl.requests import current_request
 from labctl.store import tables
 from labctl.store.backend import Backend
 from labctl.store.memory import Memory
@@ -54,7 +55,9 @@ class Transaction:
         run: str | None = None,
         **data: Any,
     ) -> None:
-        """Append one event."""
+        """Append one event. `by` in its data is the principal whose request it comes from, if it comes from one."""
+        if principal := current_request().principal:
+            data.setdefault("by", principal)
         row = {"time": self.now, "kind": kind, "device": device, "lease_id": lease, "job_id": job, "run_id": run}
         self.connection.execute(_INSERT_EVENT, [{**row, "data": data}])
         self.topics.add("events")
