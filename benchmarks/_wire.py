@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from pathlib import Path
 from _sshd import Sshd, prepare, sshd
 
 from drivers.ssh import SshSettings
+
+_CARRIED_WITHIN_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def _namespace(folder: Path) -> Iterator[Wire]:
                 server,
                 server.settings,
                 lambda: _ip("-n", name, "link", "set", f"{name}b", "down"),
-                lambda: _ip("-n", name, "link", "set", f"{name}b", "up"),
+                lambda: _mend(name, server),
             )
         finally:
             carrying = server.sessions()
@@ -77,6 +80,18 @@ def _namespace(folder: Path) -> Iterator[Wire]:
                     os.kill(pid, 15)
     finally:
         _ip("netns", "delete", name)
+
+
+def _mend(name: str, server: Sshd) -> None:
+    _ip("-n", name, "link", "set", f"{name}b", "up")
+    deadline = time.monotonic() + _CARRIED_WITHIN_S
+    while True:  # the neighbours have to find each other again
+        try:
+            socket.create_connection((server.settings.address, server.port), timeout=1).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def _ip(*words: str) -> None:

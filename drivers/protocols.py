@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from typing import IO, TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 from drivers.types import BaseGeometry, BaseState, MotionStatus, Pose, Scan
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # the motion guard imports this file and must stay small
 
     from drivers.sound.comparison import LoopCheck
     from drivers.sound.types import Array, Capture, Playback
+    from drivers.ssh.process import Completed, OnOutput
 
 
 @runtime_checkable
@@ -135,3 +136,48 @@ class Speaker(Protocol):
 
     def check(self) -> LoopCheck:
         """Self-test of the loop: play a known signal and listen."""
+
+
+@runtime_checkable
+class Shell(Protocol):
+    """A machine that runs commands for us."""
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+
+    def exec(
+        self,
+        command: str | Sequence[str],
+        *,
+        stdin: bytes | IO[bytes] | None = None,
+        timeout_s: float | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        on_output: OnOutput | None = None,
+        keep_bytes: int = 8 << 20,
+        check: str = "",
+    ) -> Completed:
+        """Run a command to its end: a line for its shell, or words that no shell looks at.
+
+        Raises `drivers.ssh.SshError`: CommandTimeoutError after `timeout_s` (it was killed), LinkLostError, and with
+        `check`, which says what the command is for, CommandFailedError when its exit status is not 0.
+        """
+
+
+@runtime_checkable
+class PowerSwitch(Protocol):
+    """What gives a device its power. Methods raise `drivers.errors.DeviceError` when the switch does not obey."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+
+    def on(self) -> None:
+        """Switch on; back when the switch says that it is."""
+
+    def off(self) -> None:
+        """Switch off; back when the switch says that it is."""
+
+    def state(self) -> bool | None:
+        """Whether it is on; None when the switch cannot know."""

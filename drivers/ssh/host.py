@@ -8,7 +8,7 @@ import re
 import shlex
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import IO, Self
 
@@ -169,6 +169,23 @@ class SshHost:
         raise SshError(f"{self.title} allows no further session; raise MaxSessions in its sshd_config, or run fewer")
 
     # Byte streams
+
+    @contextlib.contextmanager
+    def sftp(self) -> Iterator[paramiko.SFTPClient]:
+        """An SFTP session. Raises SshError when sshd offers none."""
+        link = self._borrow()
+        try:
+            channel = link.session()
+            channel.invoke_subsystem("sftp")
+            client = paramiko.SFTPClient(channel)
+        except (paramiko.SSHException, EOFError, OSError) as exc:
+            self._give_back(link)
+            raise SshError(f"{self.title} offers no SFTP: {exc}; see Subsystem sftp in its sshd_config") from exc
+        try:
+            yield client
+        finally:
+            client.close()
+            self._give_back(link)
 
     def dial(self, address: str, port: int, timeout_s: float | None = None) -> paramiko.Channel:
         """A TCP connection from the host to `address` as it sees it. Raises HostUnreachableError, LinkLostError."""
