@@ -109,10 +109,32 @@ def validate(document: Document, model: type[Model]) -> Model:
                 message = _unknown_key(str(error["loc"][-1]), _known_keys(model, error["loc"][:-1]))
             elif error["type"] == "missing":
                 message = "is required"
+            elif error["type"] in _MAPPING_WANTED:
+                keys = _known_keys(model, error["loc"])
+                message = "must be a mapping of keys to values" + (f" ({', '.join(keys)})" if keys else "")
+                message += f", not {_shape(error['input'])}"
+            elif error["type"] in _LIST_WANTED:
+                message = f"must be a list, not {_shape(error['input'])}"
             elif isinstance(error.get("input"), str | int | float | bool):
                 message = f"{message} (got {error['input']!r})"
             problems.append(document.problem(location, message))
         raise DocumentError(problems) from None
+
+
+_MAPPING_WANTED = frozenset({"model_type", "model_attributes_type", "dict_type", "dataclass_type"})
+_LIST_WANTED = frozenset({"list_type", "tuple_type"})
+
+
+def _shape(value: object) -> str:
+    match value:
+        case None:
+            return "nothing"
+        case list():
+            return "a list"
+        case dict():
+            return "a mapping"
+        case _:
+            return repr(value)
 
 
 def load(path: str | Path, model: type[Model]) -> Model:

@@ -11,6 +11,10 @@ class DeviceUnreachableError(DeviceError):
     """The device, port or host is not there, or belongs to someone else."""
 
 
+class DeviceAddressError(DeviceUnreachableError):
+    """What was given as a device's address is none: nothing was tried."""
+
+
 class DeviceSilentError(DeviceError):
     """The device is there but says nothing, or nothing new."""
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from drivers.clock import Clock
 from drivers.create2 import Create2
 from drivers.errors import DeviceError, DeviceUnreachableError, MotionRefusedError
-from drivers.guard.core import Act, Decision, GuardCore
+from drivers.guard.core import WAKE_LIMIT_S, Act, Decision, GuardCore
 from drivers.guard.devices import Sentinel, open_board
 from drivers.guard.rules import REST
 from drivers.guard.settings import GuardSettings
@@ -41,6 +41,7 @@ class GuardedBoard:
         self._busy: threading.Thread | None = None
         # Breaks of the odometry before this line was opened, and up to the latest reading.
         self._breaks_before = self._breaks = 0
+        self._refused_since: float | None = None
         self._heard_at = self._retried_at = _LONG_AGO
         self._written: Decision | None = None
         self._written_at = _LONG_AGO
@@ -111,15 +112,23 @@ class GuardedBoard:
             try:
                 _write(board, decision)
                 self._written, self._written_at = decision, now
+                self._refused_since = None
             except MotionRefusedError as exc:
-                self.stop_now()
-                self._core.board_silent(StopReason.BOARD_FAULT, str(exc))
+                self._refused(str(exc), now)
             except DeviceError as exc:
                 # Try again soon, but not in every tick: each try may take the line's whole time-out.
                 self._written, self._written_at = decision, now - every / 2
                 self._core.board_silent(StopReason.BOARD_SILENT, str(exc))
         if self._sentinel is not None:
             self._sentinel.tell(_TELL.get(decision.act, b"r"))
+
+    def _refused(self, why: str, now: float) -> None:
+        """The board has left the mode in which it drives since the core decided: the core wakes it, if that helps."""
+        self.stop_now()
+        self._refused_since = now if self._refused_since is None else self._refused_since
+        if now - self._refused_since > WAKE_LIMIT_S:
+            self._core.board_silent(StopReason.BOARD_FAULT, why)
+        self._core.applied = REST
 
     def stop_for_good(self) -> None:
         """Bring the base to rest before the guard ends."""

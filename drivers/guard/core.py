@@ -20,7 +20,7 @@ from drivers.types import BaseMode, BaseState, MotionStatus, Pose, Scan, StopRea
 _LONGEST_TICK_S = 0.1
 _JUST_AFTER_S = 1e-4
 # A board that was asked for safe mode and is not in it after so long does not obey.
-_WAKE_LIMIT_S = 1.5
+WAKE_LIMIT_S = 1.5
 # A reading sooner than this after the end of a docking run was asked for may still tell the mode from before the run.
 _MODE_SETTLES_S = 0.1
 
@@ -347,7 +347,7 @@ class GuardCore:
             return Decision(Act.DRIVE, verdict.applied)
         self.applied = self._wanted = REST  # a board that is not in safe mode does not turn its wheels for us
         self._waking_since = now if self._waking_since is None else self._waking_since
-        if now - self._waking_since > _WAKE_LIMIT_S:
+        if now - self._waking_since > WAKE_LIMIT_S:
             detail = f"the board stays in {self.board.mode} mode, in which it ignores drive commands"
             self._held = Verdict(REST, StopReason.BOARD_FAULT, detail)
             return Decision(Act.REST, REST)

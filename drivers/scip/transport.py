@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import serial
 
-from drivers.errors import DeviceSilentError, DeviceUnreachableError
+from drivers.errors import DeviceAddressError, DeviceSilentError, DeviceUnreachableError
 from drivers.serial_line import holder_of
 
 DEFAULT_PORT = 10940
@@ -149,7 +149,7 @@ class SerialTransport:
 def open_transport(url: str, timeout: float) -> Transport:
     """Open `tcp://host[:port]` (port 10940 unless given) or `serial:///path[?baud=115200]`.
 
-    Raises DeviceUnreachableError when the address makes no sense or nothing takes the connection.
+    Raises DeviceAddressError when the address makes no sense, DeviceUnreachableError when nothing takes the connection.
     """
     try:
         parts = urlsplit(url)
@@ -159,5 +159,5 @@ def open_transport(url: str, timeout: float) -> Transport:
             baud_rate = int(parse_qs(parts.query).get("baud", ["115200"])[0])
             return SerialTransport(parts.path, baud_rate)
     except ValueError as exc:
-        raise DeviceUnreachableError(f"{url!r} is no address of a LiDAR ({exc}): {_USAGE}") from None
-    raise DeviceUnreachableError(f"{url!r} is no address of a LiDAR: {_USAGE}")
+        raise DeviceAddressError(f"{url!r} is no address of a LiDAR ({exc}): {_USAGE}") from None
+    raise DeviceAddressError(f"{url!r} is no address of a LiDAR: {_USAGE}")

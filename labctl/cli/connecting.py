@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from labctl.cli.exits import ERRORED, USAGE, ExpectedError
-from labctl.client import Lab, LabClientError
+from labctl.client import Lab, LabAddressError, LabClientError
 
 # Wrong input of the user's: unknown names, wrong documents.
 _OF_THE_USER = (400, 404, 413, 422)
@@ -19,4 +19,5 @@ def connected(url: str | None, token: str | None = None, ca: str | None = None) 
         try:
             yield lab
         except LabClientError as exc:
-            raise ExpectedError(str(exc), USAGE if exc.status in _OF_THE_USER else ERRORED) from None
+            wrong = isinstance(exc, LabAddressError) or exc.status in _OF_THE_USER
+            raise ExpectedError(str(exc), USAGE if wrong else ERRORED) from None

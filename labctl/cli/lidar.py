@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from labctl.cli.exits import ExpectedError
+from labctl.cli.exits import ERRORED, USAGE, ExpectedError
 from labctl.cli.output import print_json
 
 
@@ -12,7 +12,7 @@ def scan(address: str, count: int, *, as_json: bool) -> int:
     """Take `count` scans; as JSON one document with `info` and `scans`, otherwise a line each."""
     import numpy as np
 
-    from drivers.errors import DeviceError
+    from drivers.errors import DeviceAddressError, DeviceError
     from drivers.scip import HokuyoLidar
 
     scans = []
@@ -47,7 +47,7 @@ def scan(address: str, count: int, *, as_json: bool) -> int:
         finally:
             lidar.close()
     except (DeviceError, ValueError) as exc:
-        raise ExpectedError(str(exc)) from None
+        raise ExpectedError(str(exc), USAGE if isinstance(exc, DeviceAddressError) else ERRORED) from None
     if as_json:
         print_json({"info": info, "scans": scans, **counters})
     return 0

@@ -68,6 +68,25 @@ def test_all_problems_are_told_at_once() -> None:
     assert found[2].startswith("lab.yaml:1:1: at nme unknown key; did you mean 'name'?")
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("- a\n- b\n", ":1:1: must be a mapping of keys to values (limits, name, parts), not a list"),
+        ("5\n", ":1:1: must be a mapping of keys to values (limits, name, parts), not 5"),
+        ("name: a\nlimits: [1]\n", ":2:1: at limits must be a mapping of keys to values, not a list"),
+        ("name: a\nlimits: {left: 3}\n", "limits.left must be a mapping of keys to values (kind, radius_m), not 3"),
+        (
+            "name: a\nlimits: {left: }\n",
+            "limits.left must be a mapping of keys to values (kind, radius_m), not nothing",
+        ),
+        ("name: a\nparts: {kind: arm}\n", ":2:1: at parts must be a list, not a mapping"),
+    ],
+)
+def test_a_wrong_shape_is_said_in_plain_words(text: str, told: str) -> None:
+    (found,) = problems(text)
+    assert told in found
+
+
 def test_a_key_given_twice_is_refused() -> None:
     with pytest.raises(DocumentError, match=r"lab.yaml:2:1: at name is given twice"):
         parse("name: a\nname: b\n", "lab.yaml")

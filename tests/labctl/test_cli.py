@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,8 @@ def test_the_client_works_where_folders_of_the_user_hide_our_packages(tmp_path: 
         (["course", "replay", "gone.log"], 2, "gone.log"),
         (["course", "replay", "lab.yaml"], 2, "lab.yaml"),
         (["lidar", "scan", "tcp://127.0.0.1:1"], 3, "127.0.0.1"),
+        (["lidar", "scan", "bogus"], 2, "'bogus' is no address of a LiDAR"),
+        (["devices", "--url", "nonsense"], 2, "'nonsense' is no address of a daemon"),
         (["robots", "reset", "r"], 2, "--reason"),
     ],
 )
@@ -115,6 +118,24 @@ def test_what_goes_wrong_is_said_plainly(tmp_path: Path, arguments: list[str], c
     ran = labctl(*arguments, cwd=tmp_path)
     assert (ran.returncode, "Traceback" in ran.stderr) == (code, False), ran.stderr
     assert told in ran.stdout + ran.stderr
+
+
+def test_a_port_that_is_in_use_is_told_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "lab.yaml").write_text(LAB, encoding="utf-8")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        ran = labctl("serve", "--lab", "lab.yaml", "--port", port, cwd=tmp_path)
+    assert ran.returncode == 2
+    assert f"cannot listen on 127.0.0.1 port {port}" in ran.stderr
+    assert "choose another --port" in ran.stderr
+    assert not (tmp_path / "labctl-data").exists()
+
+
+def test_a_lab_file_that_is_no_mapping_is_said_plainly(tmp_path: Path) -> None:
+    (tmp_path / "lab.yaml").write_text("- robot-1\n", encoding="utf-8")
+    ran = labctl("serve", "--lab", "lab.yaml", cwd=tmp_path)
+    assert ran.returncode == 2
+    assert "lab.yaml:1:1: must be a mapping of keys to values (devices, lab" in ran.stderr
 
 
 def test_lists_are_tables_or_json(url: str) -> None:

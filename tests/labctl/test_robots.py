@@ -6,10 +6,13 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -24,8 +27,20 @@ from labctl.config import load_lab
 from labctl.errors import UnavailableError
 from labctl.robots import Robot
 from labctl.robots.settings import guard_settings
+from labctl.robots.supervisor import RobotHealth
 
 SCALE = 2.0
+DOCKING_ONLY = """
+name: docking only
+room: standard
+start: {point: F, docked: false}
+points:
+  - {label: F, x_m: 0.90, y_m: 2.40, heading_deg: 0}
+  - {label: G, x_m: 0.80, y_m: 2.40, heading_deg: 0}
+legs: [{from: F, to: G, how: straight, direction: reverse, speed_m_s: 0.1}]
+margins: {point: {distance_m: 0.05, heading_deg: 2.0}, leg: {distance_m: 0.05, heading_deg: 2.0}}
+docking: {dock: A, attempts: 3, time_limit_s: 30, standoff_m: 0.5}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -182,13 +197,67 @@ def test_a_driving_process_that_dies_stops_the_robot_and_keeps_the_recording(rob
     robot.put_robot(0.35, 2.4, 0.0)
 
 
+def test_a_daemon_that_stalls_while_the_robot_docks_stops_the_docking_run(robot: BenchRobot, folder: Path) -> None:
+    robot.put_robot(0.9, 2.4, 0.0)
+    with daemon(folder) as (lab, child):
+        after = lab.latest_event()
+        (folder / "docking.yaml").write_text(DOCKING_ONLY, encoding="utf-8")
+        job = str(lab.submit(json.dumps(course_job(str(folder / "docking.yaml"), "robot-1")))["id"])
+        until(lab, lambda event: event["data"].get("what") == "docking", after)
+        while not robot.reading()["docking"]:
+            pass
+        child.process.send_signal(signal.SIGSTOP)
+        while robot.reading()["docking"]:
+            pass
+        at_rest(robot)
+        assert not robot.reading()["on_dock"]
+        child.process.send_signal(signal.SIGCONT)
+        assert ended(lab, job)["verdict"] == "passed"  # a run that the lab stopped is made again
+    robot.put_robot(0.35, 2.4, 0.0)
+
+
+def test_a_serial_port_that_another_program_holds_makes_the_robot_offline_and_says_who(
+    robot: BenchRobot, folder: Path, tmp_path: Path
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", "import sys; open(sys.argv[1], 'rb', 0); f = open(sys.argv[1], 'rb', 0); print('held',"
+         " flush=True); sys.stdin.read()", robot.base_url],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as other:  # fmt: skip
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        heard: SimpleQueue[tuple[RobotHealth, str]] = SimpleQueue()
+        config = load_lab(folder / "lab.yaml").robots()["robot-1"]
+        settings = guard_settings("robot-1", config, Room.library("standard"), tmp_path / "guard")
+        supervised = Robot(settings, lambda _name, health, reason: heard.put((health, reason)))
+        supervised.start()
+        try:
+            health, reason = heard.get(timeout=100)
+            assert health is RobotHealth.OFFLINE
+            assert f"(pid {other.pid})" in reason
+            assert "stop that program" in reason
+            other.communicate()
+            while health is not RobotHealth.READY:
+                health, reason = heard.get(timeout=100)
+        finally:
+            supervised.close()
+
+
 @pytest.mark.parametrize(
-    "fault", ["silent", "babble", *(pytest.param(each, marks=pytest.mark.soak) for each in ("frozen", "replay"))]
+    "fault",
+    [
+        {"silent": True},
+        {"babble": True},
+        {"cut_frames": 1_000_000},
+        pytest.param({"frozen": True}, marks=pytest.mark.soak),
+        pytest.param({"replay": True}, marks=pytest.mark.soak),
+    ],
+    ids=lambda fault: next(iter(fault)),
 )
-def test_a_lidar_that_fails_makes_the_course_errored(robot: BenchRobot, folder: Path, fault: str) -> None:
+def test_a_lidar_that_fails_makes_the_course_errored(robot: BenchRobot, folder: Path, fault: dict[str, object]) -> None:
     with daemon(folder) as (lab, _child):
         job = under_way(lab)
-        robot.set_lidar_faults(**{fault: True})
+        robot.set_lidar_faults(**fault)
         try:
             at_rest(robot)
             finished = ended(lab, job)

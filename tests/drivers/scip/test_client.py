@@ -14,6 +14,7 @@ import pytest
 
 from drivers.clock import ScaledClock
 from drivers.errors import (
+    DeviceAddressError,
     DeviceError,
     DeviceSilentError,
     DeviceUnreachableError,
@@ -217,7 +218,7 @@ def test_nothing_there() -> None:
     "url", ["192.0.2.1", "tcp://", "http://192.0.2.1", "tcp://192.0.2.1:x", "serial://ttyACM0", ""]
 )
 def test_an_address_that_makes_no_sense(url: str) -> None:
-    with pytest.raises(DeviceUnreachableError, match="is no address of a LiDAR"):
+    with pytest.raises(DeviceAddressError, match="is no address of a LiDAR"):
         HokuyoLidar.open(url)
 
 
