@@ -22,6 +22,7 @@ from labctl.store.leasing import Explanation, Grant, Wish
 from labctl.store.tables import devices, lease_devices, leases
 
 Result = TypeVar("Result")
+Shown = TypeVar("Shown")
 log = structlog.get_logger(__name__)
 # Everything is looked at again this often, should a wake-up be lost.
 _REVIEW_S = 30.0
@@ -153,21 +154,34 @@ class Leases:
         self._plan(outcome)
         return result
 
-    async def change_soon(self, work: Callable[[Transaction], Result]) -> Result:
-        """As `change`, without a thread of its own while it waits for the disk."""
+    async def change_soon(
+        self, work: Callable[[Transaction], Result], then: Callable[[Transaction, Result], Shown]
+    ) -> Shown:
+        """As `change`, without a thread of its own while it waits for the disk. `then` follows the scheduling pass in
+        the same transaction; what it returns is returned.
+        """
         before = time.monotonic()
-        result, done = await asyncio.wrap_future(self._store.submit(lambda transaction: _with_pass(transaction, work)))
-        outcome = _Outcome(result, done, before)
+
+        def both(transaction: Transaction) -> tuple[Shown, Pass]:
+            result, done = _with_pass(transaction, work)
+            return then(transaction, result), done
+
+        shown, done = await asyncio.wrap_future(self._store.submit(both))
+        outcome = _Outcome(shown, done, before)
         if any(self._listeners.concerned(grant) for grant in (*done.ended, *done.granted)):
             await run_in_threadpool(self._tell, outcome)
         else:
             self._tell(outcome)
         self._plan(outcome)
-        return result
+        return shown
 
     def when_decided(self, lease: str, call: Callable[[Grant | None], None]) -> None:
         """Call back, from some thread, once a request is granted, or with None when it never will be."""
         self._deciding[lease] = call
+
+    def decided_elsewhere(self, lease: str) -> None:
+        """A request was withdrawn by somebody else: tell who waits for it."""
+        self._decided(lease, None)
 
     def forget_decision(self, lease: str) -> None:
         """Do not call back any more."""
@@ -182,6 +196,14 @@ class Leases:
     def explain(self, lease: str) -> Explanation | None:
         """Why a request waits; None when it does not."""
         return self._store.write(lambda transaction: leasing.explain(transaction, lease))
+
+    def holder(self, lease: str) -> str | None:
+        """Who holds, or waits for, an open lease, as far as this daemon has it in mind."""
+        memory = self._store.memory
+        if (active := memory.active.get(lease)) is not None:
+            return active.holder
+        waiting = memory.board.requests.get(lease)
+        return None if waiting is None else waiting.owner
 
     def deadline(self, device: str, fencing: int) -> float:
         """Until when, of `time.monotonic()`, the lease with that number may command a device of this daemon.

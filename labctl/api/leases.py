@@ -1,42 +1,73 @@
-"""Leases over HTTP: asked for, held, renewed, released."""
+"""Leases over HTTP: asked for, waited for, renewed, handed over, reserved, released."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request
-from pydantic import Field, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 
 from labctl.api.common import Asker, Body, Cursor, Limit, Page, TheDaemon, iso, page
-from labctl.auth import Resource, authorise, authorise_list, may
+from labctl.auth import Principal, Resource, authorise, authorise_list, may
 from labctl.daemon import Daemon
-from labctl.errors import ConflictError, DeviceTakenError, NotFoundError
+from labctl.errors import ConflictError, DeviceTakenError, InvalidInputError, NotFoundError
 from labctl.matching import Requirement
+from labctl.scheduler import expected_start
+from labctl.store import Transaction, leasing, new_id
+from labctl.store.leasing import Grant, Wish
 from labctl.store.tables import lease_devices, leases
 
 router = APIRouter(prefix="/api/v1/leases", tags=["leases"])
 DurationS = Annotated[float, Field(ge=1, le=7 * 24 * 3600)]
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+Facts = Annotated[dict[Text, float], Field(max_length=50)]
 _LOOK_AGAIN_S = 30.0  # should a wake-up be lost
+_OPEN = ("active", "waiting", "reserved")
 
 
 class WantedDevice(Body):
-    """Any device of a kind that has all the labels."""
+    """Any device that is all that is said here, such as any robot with 60 % in its battery."""
 
-    kind: Annotated[str, Field(min_length=1, max_length=100)]
+    device: Text | None = None
+    kind: Text | None = None
     labels: dict[str, str] = Field(default={}, max_length=50)
+    capability: Annotated[Text | None, Field(description="such as MotionBase, Microphone, Shell")] = None
+    model: Text | None = None
+    site: Text | None = None
+    at_least: Facts = Field(default={}, description='conditions, such as {"battery_ratio": 0.6}')
+    at_most: Facts = Field(default={})
+
+    @model_validator(mode="after")
+    def _says_something(self) -> WantedDevice:
+        if not any((self.device, self.kind, self.labels, self.capability, self.model, self.site)):
+            raise ValueError('give at least one of "device", "kind", "labels", "capability", "model", "site"')
+        if self.device is not None and any((self.kind, self.labels, self.capability, self.model, self.site)):
+            raise ValueError('"device" names one exactly; leave out what else it must be')
+        return self
 
 
 class LeaseRequest(Body):
-    """What is wanted: devices by name, or by what they must be; and for how long."""
+    """What is wanted: devices by name, or by what they must be; for how long; and whether to wait for them."""
 
-    devices: list[str] = Field(default=[], max_length=200)
+    devices: list[Text] = Field(default=[], max_length=200)
     require: list[WantedDevice] = Field(default=[], max_length=200)
     duration_s: DurationS = 60
-    wait_s: Annotated[float, Field(ge=0, le=24 * 3600)] = 0
+    wait_s: Annotated[float, Field(ge=0, le=24 * 3600, description="hold the answer until granted")] = 0
+    priority: Annotated[int, Field(ge=-100, le=100, description="a step is worth a minute of waiting")] = 0
+    rooms: Annotated[bool, Field(description="take the devices' rooms too")] = True
+    heartbeat_s: Annotated[
+        float | None, Field(ge=1, le=3600, description="over when not heard of for so long; renewing counts")
+    ] = None
+    limit_s: Annotated[
+        DurationS | None, Field(description="renewed for so long at most; lets it pass longer ones in the queue")
+    ] = None
+    starts_at: Annotated[AwareDatetime | None, Field(description="reserve from then on")] = None
 
     @model_validator(mode="after")
     def _wants_something(self) -> LeaseRequest:
@@ -44,12 +75,17 @@ class LeaseRequest(Body):
             raise ValueError('give either "devices" (names) or "require" (kinds and labels)')
         if len(set(self.devices)) != len(self.devices):
             raise ValueError('"devices" names a device twice')
+        if self.starts_at is not None and self.wait_s:
+            raise ValueError('"starts_at" reserves; "wait_s" goes without it')
         return self
 
     def requirements(self) -> list[Requirement]:
         """What the scheduler has to find."""
         named = [Requirement(device=name) for name in self.devices]
-        return named or [Requirement(kind=each.kind, labels=each.labels) for each in self.require]
+        return named or [Requirement(**each.model_dump()) for each in self.require]
+
+    def wish(self) -> Wish:
+        return Wish(self.priority, self.rooms, self.heartbeat_s, self.limit_s)
 
 
 class Renewal(Body):
@@ -58,32 +94,65 @@ class Renewal(Body):
     duration_s: DurationS | None = None
 
 
+class HandOver(Body):
+    """Who holds the lease from now on."""
+
+    to: Text
+
+
 @router.post("", status_code=201)
 async def request_lease(wanted: LeaseRequest, request: Request, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
     """Ask for devices, all or none.
 
-    Answers 201 when granted; 409 with holders and ends when taken and `wait_s` is 0, or when that time is over.
+    Answers 201 when granted; 409 with holders and ends when taken and `wait_s` is 0, or when that time is over. With
+    `starts_at` they are reserved: 201, or 409 when they are not to be had then.
     """
     authorise(asker, "leases.request", Resource("lease"))
-    require = wanted.requirements()
+    if wanted.starts_at is not None:
+        return await run_in_threadpool(_reserve, daemon, asker, wanted, wanted.starts_at)
+    lease, require = new_id(), wanted.requirements()
+    loop = asyncio.get_running_loop()
+    decided: asyncio.Future[Grant | None] = loop.create_future()
+
+    def ask(transaction: Transaction) -> None:
+        leasing.request(transaction, asker.name, require, wanted.duration_s, wish=wanted.wish(), lease=lease)
+
+    def answer(transaction: Transaction, _asked: None) -> dict[str, Any] | list[dict[str, Any]] | None:
+        """The lease, or what keeps it, or None while it waits."""
+        if (active := transaction.memory.active.get(lease)) is not None:
+            return _shown_grant(leasing.grant_now(lease, active, transaction.now), wanted, transaction.now)
+        if wanted.wait_s:
+            return None
+        obstacles = leasing.obstacles(transaction, require)
+        leasing.withdraw(transaction, lease, "not free at once")
+        return obstacles
+
+    def settle(grant: Grant | None) -> None:
+        if not decided.done():
+            decided.set_result(grant)
+
+    def tell(grant: Grant | None) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, grant)
+
     until = time.monotonic() + wanted.wait_s
-    lease = await run_in_threadpool(daemon.leases.request, asker.name, require, wanted.duration_s)
+    if wanted.wait_s:
+        daemon.leases.when_decided(lease, tell)
     try:
-        granted = await _granted_before(daemon, request, lease, until)
+        answered = await asyncio.shield(asyncio.ensure_future(daemon.leases.change_soon(ask, answer)))
+        if isinstance(answered, dict):
+            return answered
+        if answered is not None:
+            raise DeviceTakenError(_explain(_with_times(answered), 0), taken=_with_times(answered))
+        await _until_decided(daemon, request, lease, decided, until)
+    except DeviceTakenError:
+        raise
     except BaseException:
         await asyncio.shield(run_in_threadpool(_give_up, daemon, lease, "its asker went away"))
         raise
-    if granted is not None:
-        return granted
-    if await run_in_threadpool(daemon.leases.withdraw, lease, "not free in time"):
-        obstacles = await run_in_threadpool(daemon.leases.obstacles, require)
-        for each in obstacles:
-            each["expires_at"] = iso(each.get("expires_at"))
-        raise DeviceTakenError(_explain(obstacles, wanted.wait_s), taken=obstacles)
-    row = await run_in_threadpool(_read, daemon, lease)
-    if row["state"] != "active":
-        raise ConflictError(f"the request ended: it is {row['state']} ({row['end_reason']})")
-    return row
+    finally:
+        daemon.leases.forget_decision(lease)
+    return await run_in_threadpool(_outcome, daemon, lease, require, wanted.wait_s)
 
 
 @router.get("")
@@ -91,76 +160,146 @@ def list_leases(
     daemon: TheDaemon,
     asker: Asker,
     state: Annotated[
-        str | None, Query(description="active, waiting, released, expired, refused; else the first two")
+        str | None, Query(description="active, waiting, reserved, released, expired, refused; else the first three")
     ] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page:
-    """Leases and requests for leases, newest first."""
+    """Leases, requests and reservations, newest first: who holds what, since when, until when, for which job."""
     authorise_list(asker, "read", "lease")
-    wanted = leases.c.state == state if state else leases.c.state.in_(("active", "waiting"))
+    wanted = leases.c.state == state if state else leases.c.state.in_(_OPEN)
     with daemon.store.read() as connection:
-        return page(
+        found = page(
             connection,
             sa.select(leases).where(wanted),
             leases.c.id,
-            lambda row: _show(connection, row),
+            _show,
             limit=limit,
             cursor=cursor,
             visible=lambda row: may(asker, "read", Resource("lease", row.id, row.holder)),
         )
+        _add_devices(connection, found.items)
+    return found
 
 
 @router.get("/{lease}")
 def show_lease(lease: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
-    """One lease."""
+    """One lease; while it waits, also `waits_for`: for each role what would do and who has it until when."""
     authorise_list(asker, "read", "lease")
     shown = _read(daemon, lease)
     authorise(asker, "read", Resource("lease", lease, shown["holder"]))
+    if shown["state"] == "waiting":
+        shown["waits_for"] = explain(daemon, lease)
     return shown
 
 
 @router.post("/{lease}/renew")
 def renew_lease(lease: str, daemon: TheDaemon, asker: Asker, renewal: Renewal | None = None) -> dict[str, Any]:
-    """Let an active lease last for its duration from now."""
+    """Let an active lease last for its duration from now; shorter where others were promised its devices."""
     authorise_list(asker, "leases.renew", "lease")
     authorise(asker, "leases.renew", Resource("lease", lease, _read(daemon, lease)["holder"]))
     daemon.leases.renew(lease, renewal.duration_s if renewal else None)
     return _read(daemon, lease)
 
 
-@router.delete("/{lease}")
-def release_lease(
-    lease: str, daemon: TheDaemon, asker: Asker, reason: Annotated[str, Query(max_length=500)] = ""
-) -> dict[str, Any]:
-    """End a lease; its devices are free at once."""
-    authorise_list(asker, "leases.release", "lease")
-    authorise(asker, "leases.release", Resource("lease", lease, _read(daemon, lease)["holder"]))
-    if not daemon.leases.withdraw(lease, reason or f"withdrawn by {asker.name}"):
-        daemon.leases.release(lease, reason or f"released by {asker.name}")
+@router.post("/{lease}/heartbeat")
+def keep_lease(lease: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
+    """Say that the holder of a lease with `heartbeat_s` lives; its duration goes on as it was."""
+    authorise_list(asker, "leases.renew", "lease")
+    authorise(asker, "leases.renew", Resource("lease", lease, _read(daemon, lease)["holder"]))
+    daemon.leases.beat(lease)
     return _read(daemon, lease)
 
 
-async def _granted_before(daemon: Daemon, request: Request, lease: str, until: float) -> dict[str, Any] | None:
-    """The lease once it is active; None when it is not by `until`."""
-    with daemon.store.bell.listening() as rung:
-        gone = asyncio.ensure_future(_disconnected(request))
-        try:
-            while True:
-                rung.clear()
-                row = await run_in_threadpool(_read, daemon, lease)
-                left = until - time.monotonic()
-                if row["state"] == "active":
-                    return row
-                if row["state"] != "waiting" or left <= 0:
-                    return None
-                woken = asyncio.ensure_future(rung.wait())
-                await asyncio.wait({woken, gone}, timeout=min(left, _LOOK_AGAIN_S), return_when=asyncio.FIRST_COMPLETED)
-                woken.cancel()
-                if gone.done():
-                    raise ConflictError("whoever asked is gone")
-        finally:
-            gone.cancel()
+@router.post("/{lease}/hand-over")
+def hand_over_lease(lease: str, to: HandOver, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
+    """Give a lease to somebody else. Its fencing number changes: what the former holder still sends is refused."""
+    authorise_list(asker, "leases.hand_over", "lease")
+    authorise(asker, "leases.hand_over", Resource("lease", lease, _read(daemon, lease)["holder"]))
+    daemon.leases.hand_over(lease, to.to)
+    return _read(daemon, lease)
+
+
+@router.delete("/{lease}")
+async def release_lease(
+    lease: str, daemon: TheDaemon, asker: Asker, reason: Annotated[str, Query(max_length=500)] = ""
+) -> dict[str, Any]:
+    """End a lease, a request or a reservation; the devices are free at once. Of somebody else's: with a reason."""
+    authorise_list(asker, "leases.release", "lease")
+    holder = daemon.leases.holder(lease) or (await run_in_threadpool(_read, daemon, lease))["holder"]
+    authorise(asker, "leases.release", Resource("lease", lease, holder))
+    if holder != asker.name and not reason.strip():
+        raise InvalidInputError(f"this lease is {holder}'s: give a reason, which is told and kept")
+
+    def end(transaction: Transaction) -> Grant | None:
+        if leasing.find(transaction, lease).holder != holder:
+            raise ConflictError(f"lease {lease} was handed over just now; look at it again")
+        if leasing.withdraw(transaction, lease, reason or f"withdrawn by {asker.name}"):
+            return None
+        return leasing.end(transaction, lease, "released", reason or f"released by {asker.name}")
+
+    def shown(transaction: Transaction, ended: Grant | None) -> dict[str, Any]:
+        row = _show(leasing.find(transaction, lease))
+        if ended is not None:
+            return {**row, "devices": list(ended.devices)}
+        _add_devices(transaction.connection, [row])
+        return row
+
+    answer = await daemon.leases.change_soon(end, shown)
+    daemon.leases.decided_elsewhere(lease)
+    return answer
+
+
+def explain(daemon: Daemon, lease: str) -> dict[str, Any] | None:
+    """Why a request waits, for people and programs; None when it does not wait (any more)."""
+    found = daemon.leases.explain(lease)
+    if found is None:
+        return None
+    roles = [
+        {
+            "role": lack.role,
+            "wants": lack.wants,
+            "free": list(lack.free),
+            "obstacles": [
+                {
+                    "device": each.device,
+                    "lease": each.lease,
+                    "holder": each.holder,
+                    "job": each.job,
+                    "until": iso(each.until),
+                    "state": each.state,
+                    "reason": each.reason,
+                }
+                for each in lack.obstacles
+            ],
+        }
+        for lack in found.lacks
+    ]
+    return {
+        "ahead": found.ahead,
+        "expected_start": iso(expected_start(found.outlook)),
+        "why": found.why,
+        "roles": roles,
+    }
+
+
+async def _until_decided(
+    daemon: Daemon, request: Request, lease: str, decided: asyncio.Future[Grant | None], until: float
+) -> None:
+    """Return when the request is granted or refused, or its time is over."""
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        while (left := until - time.monotonic()) > 0:
+            first: set[asyncio.Future[Any]] = {decided, gone}
+            await asyncio.wait(first, timeout=min(left, _LOOK_AGAIN_S), return_when=asyncio.FIRST_COMPLETED)
+            if decided.done():
+                return
+            if gone.done():
+                raise ConflictError("whoever asked is gone")
+            if (await run_in_threadpool(_read, daemon, lease))["state"] != "waiting":
+                return
+    finally:
+        gone.cancel()
 
 
 async def _disconnected(request: Request) -> None:
@@ -168,9 +307,30 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
+def _outcome(daemon: Daemon, lease: str, require: Sequence[Requirement], waited_s: float) -> dict[str, Any]:
+    """The lease, or the error that says why there is none."""
+    if _read(daemon, lease)["state"] == "waiting":
+        obstacles = _with_times(daemon.leases.obstacles(require))
+        if daemon.leases.withdraw(lease, "not free in time"):
+            raise DeviceTakenError(_explain(obstacles, waited_s), taken=obstacles)
+    row = _read(daemon, lease)
+    if row["state"] != "active":
+        raise ConflictError(f"the request ended: it is {row['state']} ({row['end_reason']})")
+    return row
+
+
 def _give_up(daemon: Daemon, lease: str, reason: str) -> None:
-    if not daemon.leases.withdraw(lease, reason) and _read(daemon, lease)["state"] == "active":
-        daemon.leases.release(lease, reason)
+    try:
+        if not daemon.leases.withdraw(lease, reason) and _read(daemon, lease)["state"] == "active":
+            daemon.leases.release(lease, reason)
+    except (NotFoundError, ConflictError):  # it was never asked for, or ended by itself
+        return
+
+
+def _reserve(daemon: Daemon, asker: Principal, wanted: LeaseRequest, starts_at: datetime) -> dict[str, Any]:
+    require, start = wanted.requirements(), starts_at.timestamp()
+    lease = daemon.leases.reserve(asker.name, require, start, wanted.duration_s, wish=wanted.wish())
+    return _read(daemon, lease)
 
 
 def _read(daemon: Daemon, lease: str) -> dict[str, Any]:
@@ -178,26 +338,68 @@ def _read(daemon: Daemon, lease: str) -> dict[str, Any]:
         row = connection.execute(sa.select(leases).where(leases.c.id == lease)).one_or_none()
         if row is None:
             raise NotFoundError(f"there is no lease {lease!r}; GET /api/v1/leases lists them")
-        return _show(connection, row)
+        shown = _show(row)
+        _add_devices(connection, [shown])
+    return shown
 
 
-def _show(connection: sa.Connection, row: sa.Row[Any]) -> dict[str, Any]:
-    held = sa.select(lease_devices.c.device).where(lease_devices.c.lease_id == row.id).order_by(lease_devices.c.device)
+def _show(row: sa.Row[Any]) -> dict[str, Any]:
     return {
         "id": row.id,
         "state": row.state,
         "fencing": row.fencing,
         "holder": row.holder,
         "job": row.job_id,
-        "devices": list(connection.execute(held).scalars()),
+        "devices": [],
         "require": row.require,
+        "priority": row.priority,
+        "rooms": row.rooms,
         "duration_s": row.duration_s,
+        "heartbeat_s": row.heartbeat_s,
         "requested_at": iso(row.requested_at),
+        "starts_at": iso(row.starts_at),
         "granted_at": iso(row.granted_at),
         "expires_at": iso(row.expires_at),
+        "ends_at": iso(row.ends_at),
         "ended_at": iso(row.ended_at),
         "end_reason": row.end_reason,
     }
+
+
+def _shown_grant(grant: Grant, wanted: LeaseRequest, requested_at: float) -> dict[str, Any]:
+    """As `_show`, of a lease that was granted at once."""
+    return {
+        "id": grant.lease,
+        "state": "active",
+        "fencing": grant.fencing,
+        "holder": grant.holder,
+        "job": None,
+        "devices": list(grant.devices),
+        "require": [each.as_json() for each in wanted.requirements()],
+        "priority": wanted.priority,
+        "rooms": wanted.rooms,
+        "duration_s": wanted.duration_s,
+        "heartbeat_s": wanted.heartbeat_s,
+        "requested_at": iso(requested_at),
+        "starts_at": None,
+        "granted_at": iso(grant.granted_at),
+        "expires_at": iso(grant.expires_at),
+        "ends_at": iso(grant.granted_at + wanted.duration_s),
+        "ended_at": None,
+        "end_reason": None,
+    }
+
+
+def _add_devices(connection: sa.Connection, shown: list[dict[str, Any]]) -> None:
+    """Fill in what each lease holds, or held."""
+    by_id = {each["id"]: each["devices"] for each in shown}
+    held = sa.select(lease_devices.c.lease_id, lease_devices.c.device).where(lease_devices.c.lease_id.in_(by_id))
+    for row in connection.execute(held.order_by(lease_devices.c.device)):
+        by_id[row.lease_id].append(row.device)
+
+
+def _with_times(obstacles: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**each, "expires_at": iso(each.get("expires_at"))} for each in obstacles]
 
 
 def _explain(obstacles: list[dict[str, Any]], waited_s: float) -> str:

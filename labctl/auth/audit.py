@@ -84,7 +84,7 @@ class AuditWriter:
     def _write(self, entries: list[AuditEntry]) -> bool:
         while True:
             try:
-                self._store.write(lambda transaction: auditing.append(transaction, entries))
+                self._store.write_along(lambda transaction: auditing.append(transaction, entries))
             except Exception:
                 log.exception("cannot write the audit log; it is tried again", waiting=self._waiting.qsize())
                 if self._stopping.wait(_TRY_AGAIN_S):

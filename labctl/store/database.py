@@ -19,6 +19,7 @@ from labctl.errors import UnavailableError
 from labctl.store.backend import Backend
 from labctl.store.bell import Bell
 from labctl.store.identifiers import new_id
+from labctl.store.memory import Memory
 from labctl.store.migrate import migrate
 from labctl.store.sqlite import Sqlite
 from labctl.store.transaction import Transaction
@@ -79,6 +80,17 @@ class Store:
     def write(self, work: Callable[[Transaction], Result]) -> Result:
         """Run `work` in a transaction of its own and wait until it is durable."""
         return self.submit(work).result()
+
+    def write_along(self, work: Callable[[Transaction], Result]) -> Result:
+        """As `write`, for what nobody waits for: goes to the disk with the next write, or after a little while."""
+        if self._closed:
+            raise UnavailableError("the daemon is shutting down; ask again when it is back")
+        return self._writer.put(work, along=True).result()
+
+    @property
+    def memory(self) -> Memory:
+        """What the writing thread has in mind. Elsewhere: only to look something up, which may have just changed."""
+        return self._writer.memory
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:

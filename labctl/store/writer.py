@@ -24,6 +24,7 @@ from labctl.store.transaction import Transaction
 log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
 _TOGETHER = 64  # so many works share a commit at most
+_ALONG_S = 0.1
 _RECONNECT_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -31,6 +32,7 @@ _RECONNECT_S = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 class _Work:
     run: Callable[[Transaction], Any]
     future: Future[Any]
+    along: bool
     queued_at: float = field(default_factory=time.monotonic)
 
 
@@ -77,10 +79,13 @@ class Writer:
     def start(self) -> None:
         self._thread.start()
 
-    def put(self, work: Callable[[Transaction], Result]) -> Future[Result]:
-        """Queue a work; the future ends once it is durable, or with the exception that undid it."""
+    def put(self, work: Callable[[Transaction], Result], *, along: bool = False) -> Future[Result]:
+        """Queue a work; the future ends once it is durable, or with the exception that undid it.
+
+        `along`: it may wait a little for others, to share their commit.
+        """
         future: Future[Result] = Future()
-        self._work.put(_Work(work, future))
+        self._work.put(_Work(work, future, along))
         return future
 
     def stop(self) -> None:
@@ -93,21 +98,27 @@ class Writer:
     def _run(self) -> None:
         ended = False
         while not ended:
-            batch: list[_Work] = []
-            try:
-                first = self._work.get()
-                while first is not None:
-                    batch.append(first)
-                    if len(batch) == _TOGETHER:
-                        break
-                    first = self._work.get_nowait()
-                ended = first is None
-            except queue.Empty:
-                pass
+            batch, ended = self._gather()
             batch = [each for each in batch if each.future.set_running_or_notify_cancel()]
             if batch:
                 self._perform(batch)
         self._drop()
+
+    def _gather(self) -> tuple[list[_Work], bool]:
+        """What is there to be done, at least one work; and whether that was all for ever."""
+        batch: list[_Work] = []
+        work = self._work.get()
+        until = time.monotonic() + _ALONG_S
+        while work is not None:
+            batch.append(work)
+            if len(batch) == _TOGETHER:
+                return batch, False
+            wait = until - time.monotonic() if all(each.along for each in batch) else 0.0
+            try:
+                work = self._work.get(wait > 0, max(wait, 0.0))
+            except queue.Empty:
+                return batch, False
+        return batch, True
 
     def _perform(self, batch: list[_Work]) -> None:
         """Run works until each has ended, one way or the other."""

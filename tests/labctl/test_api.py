@@ -130,7 +130,11 @@ def test_a_held_request_of_a_client_that_left_is_withdrawn(http: httpx.Client, u
         ({}, "", 'give either "devices" (names) or "require" (kinds and labels)'),
         ({"devices": ["left"], "duration_s": 0}, "/duration_s", "Input should be greater than or equal to 1"),
         ({"devices": ["left"], "wait": 3}, "/wait", "Extra inputs are not permitted"),
-        ({"require": [{"labels": {}}]}, "/require/0/kind", "is required"),
+        (
+            {"require": [{"labels": {}}]},
+            "/require/0",
+            'give at least one of "device", "kind", "labels", "capability", "model", "site"',
+        ),
         ({"devices": ["left", "left"]}, "", '"devices" names a device twice'),
     ],
 )
