@@ -23,6 +23,7 @@ from labctl.sequencer import Sequencer
 from labctl.store import ArtifactStore, Store, inventory, open_store, running, submitting
 from labctl.store.leasing import Grant
 from labctl.submission import Submissions
+from labctl.virtual_sound import VirtualSound
 from labctl.webdriver import WebDriverService, webdriver_devices
 from labctl.workers import worker_pool
 
@@ -63,6 +64,7 @@ def run_daemon(
     `labctl.auth.authority.NoTokenError` when nobody could ever get in.
     """
     with contextlib.ExitStack() as stack:
+        lab = stack.enter_context(VirtualSound(lab)).lab
         store = open_store(data, database)
         stack.callback(store.close)
         authority = Authority(

@@ -64,6 +64,10 @@ class PulseMicrophone:
         damaged = damages(samples, heard.samples, self.sample_rate)
         return replace(played, drop_outs=_in_order(*played.drop_outs, *heard.drop_outs, *damaged))
 
+    def clients(self) -> int:
+        """How many programs listen to the microphone now. Raises SoundLoopError when the server gives no answer."""
+        return _users(self.server, "source", self.source) if self.source else 0
+
     def check(self) -> LoopCheck:
         """Play a second of noise and listen to it. A client that is on the microphone hears it: check before a call."""
         return _check(self.server, self.sink, self.source or f"{self.sink}.monitor", self.sample_rate, self.clock)
@@ -90,9 +94,21 @@ class PulseSpeaker:
         """
         return PulseTape(self.server, self.source, self.sample_rate, self.clock)
 
+    def clients(self) -> int:
+        """How many programs play into the speaker now. Raises SoundLoopError when the server gives no answer."""
+        return _users(self.server, "sink", self.sink) if self.sink else 0
+
     def check(self) -> LoopCheck:
         """Play a second of noise into the speaker and record it."""
         return _check(self.server, self.sink, self.source, self.sample_rate, self.clock)
+
+
+def _users(server: str, kind: str, name: str) -> int:
+    """How many streams there are on the sink or source `name`."""
+    streams = {"source": "source-outputs", "sink": "sink-inputs"}[kind]
+    devices = json.loads(control(server, "--format=json", "list", f"{kind}s"))
+    indices = {device["index"] for device in devices if device.get("name") == name}
+    return sum(stream.get(kind) in indices for stream in json.loads(control(server, "--format=json", "list", streams)))
 
 
 def _in_order(*drops: DropOut) -> tuple[DropOut, ...]:
@@ -175,6 +191,11 @@ class PulseServer:
             raise DeviceUnreachableError(f"PulseAudio did not start in {folder}: {said or 'it said nothing'}") from None
         server._process, server._folder = process, folder
         return server
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still answers, as far as the connection that is kept to it tells."""
+        return not self._connection.failure and (self._process is None or self._process.poll() is None)
 
     @property
     def pid(self) -> int | None:

@@ -13,6 +13,8 @@ from audio import AudioError, read_audio, reference, write_audio
 from audio.rates import resampled
 from audio.recording import Array
 from audio.thresholds import Thresholds
+from drivers.protocols import Microphone, Speaker
+from drivers.sound import PulseMicrophone, PulseSpeaker
 from labctl.config.audio import AudioConfig, Endpoint
 from labctl.errors import LabFailureError, NotFoundError
 from labctl.scoring import AudioJob
@@ -32,21 +34,25 @@ class _Parameters(BaseModel):
 class PlayParameters(_Parameters):
     """`reference`: a name of those that ship with the program, a file that an earlier step kept, or an uploaded one.
 
-    `check`: test the loop of the microphone first; a client on it hears that.
+    `check`: test the loop of the microphone first; a client on it hears that. Unless given: where none is on it.
     """
 
     reference: FileName
     gain_db: Annotated[float, Field(ge=-60, le=20)] = 0.0
     repeat: Annotated[int, Field(ge=1, le=1000)] = 1
-    check: bool = True
+    check: bool | None = None
 
 
 class RecordParameters(_Parameters):
-    """`name`: what the recording is called; later steps find it by that."""
+    """`name`: what the recording is called; later steps find it by that.
+
+    `check`: test the loop of the speaker first, which what a client plays would disturb. Unless given: where it is
+    known that none is on it.
+    """
 
     duration_s: Annotated[float, Field(gt=0, le=1800)]
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}\.(wav|flac)$")] = "recording.flac"
-    check: bool = False
+    check: bool | None = None
 
 
 class ScoreParameters(_Parameters):
@@ -79,7 +85,7 @@ class Play:
         if microphone is None:
             raise LabFailureError(f"{context.device} has no microphone to play into; name one in the lab file")
         sound = _sound(context, parameters, microphone.sample_rate)
-        if parameters.check:
+        if _checks(microphone, parameters.check, otherwise=True):
             microphone.check().require_intact()
         # Cancelling takes effect between repetitions: a cut inside speech would be heard as a fault of the client.
         for turn in range(1, parameters.repeat + 1):
@@ -101,7 +107,7 @@ class Record:
         speaker = _endpoint(context).open_speaker()
         if speaker is None:
             raise LabFailureError(f"{context.device} has no speaker to listen to; name one in the lab file")
-        if parameters.check:
+        if _checks(speaker, parameters.check, otherwise=False):
             speaker.check().require_intact()
         with speaker.record() as tape:
             begun = time.monotonic()
@@ -156,6 +162,15 @@ class Score:
         context.keep(data, data.name, "application/json")
         context.measure([_measurement(each) for each in scored.measurements])
         return Outcome(Verdict.PASSED if scored.passed else Verdict.FAILED, scored.reason)
+
+
+def _checks(end: Microphone | Speaker, asked: bool | None, *, otherwise: bool) -> bool:
+    """Whether to test a loop: as asked for; else where no client is on it; `otherwise` where that can't be known."""
+    if asked is not None:
+        return asked
+    if isinstance(end, PulseMicrophone | PulseSpeaker):
+        return end.clients() == 0
+    return otherwise
 
 
 def _measurement(row: dict[str, Any]) -> Measurement:

@@ -10,8 +10,10 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
+from drivers.errors import DeviceError
 from labctl.api.common import Asker, Cursor, Limit, Page, TheDaemon, iso, page
 from labctl.auth import Resource, authorise, authorise_list, may
+from labctl.config.audio import AudioConfig
 from labctl.daemon import Daemon
 from labctl.errors import NotFoundError
 from labctl.scoring import AudioJob
@@ -108,6 +110,14 @@ def list_references(asker: Asker) -> Page:
     authorise_list(asker, "read", "audio-reference")
     names = [name for name in reference_names() if may(asker, "read", Resource("audio-reference", name))]
     return Page(items=[{"name": name} for name in names], next=None)
+
+
+@router.get("/endpoints")
+def list_endpoints(daemon: TheDaemon, asker: Asker) -> Page:
+    """The audio devices of this daemon, and what a client needs in its environment to be on one of them."""
+    authorise(asker, "read", Resource("audio endpoints"))
+    devices = [(name, each) for name, each in daemon.lab.devices.items() if isinstance(each, AudioConfig)]
+    return Page(items=[_show_endpoint(name, device) for name, device in devices], next=None)
 
 
 @router.post("/jobs", status_code=201)
@@ -207,6 +217,20 @@ def _read(daemon: Daemon, job: str) -> dict[str, Any]:
             raise NotFoundError(f"there is no audio job {job!r}; GET /api/v1/audio/jobs lists them")
         done = sa.select(sa.func.count()).select_from(audio_scores).where(audio_scores.c.job_id == job)
         return {**_show_job(row), "done": connection.execute(done).scalar_one(), "document": row.document}
+
+
+def _show_endpoint(name: str, device: AudioConfig) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "device": name,
+        "driver": device.endpoint.driver,
+        "client_environment": {},
+        "problem": None,
+    }
+    try:
+        shown["client_environment"] = dict(device.endpoint.client_environment())
+    except DeviceError as exc:
+        shown["problem"] = str(exc)
+    return shown
 
 
 def _show_file(row: sa.Row[Any]) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
+from drivers.errors import DeviceUnreachableError
 from drivers.protocols import Microphone, Speaker
 from drivers.sound import (
     CommandMicrophone,
@@ -16,6 +18,7 @@ from drivers.sound import (
     PulseMicrophone,
     PulseSpeaker,
     SoundHost,
+    VirtualPair,
     over_ssh,
 )
 from labctl.config.model import DeviceConfig, Section
@@ -46,6 +49,43 @@ class PulseEndpoint(Section):
         end = self.speaker
         return None if end is None else PulseSpeaker(self.server, end.sink, end.source)
 
+    def client_environment(self) -> Mapping[str, str]:
+        """What a client's process needs in its environment to be on this endpoint."""
+        found = {"PULSE_SERVER": self.server}
+        if self.microphone is not None and self.microphone.source:
+            found["PULSE_SOURCE"] = self.microphone.source
+        if self.speaker is not None:
+            found["PULSE_SINK"] = self.speaker.sink
+        return found
+
+
+class VirtualEndpoint(Section):
+    """A microphone and a speaker that the daemon makes, on a sound server of its own, for a client on its machine."""
+
+    driver: Literal["virtual"]
+    _pair: Callable[[], VirtualPair] | None = PrivateAttr(default=None)
+
+    def bound(self, pair: Callable[[], VirtualPair]) -> VirtualEndpoint:
+        """This endpoint on the pair that `pair` gives or makes."""
+        made = self.model_copy()
+        made._pair = pair
+        return made
+
+    def _made(self) -> VirtualPair:
+        if self._pair is None:
+            raise DeviceUnreachableError("a virtual microphone and speaker exist only while the daemon runs")
+        return self._pair()
+
+    def open_microphone(self) -> Microphone:
+        return self._made().microphone
+
+    def open_speaker(self) -> Speaker:
+        return self._made().speaker
+
+    def client_environment(self) -> Mapping[str, str]:
+        """What a client's process needs in its environment to be on this endpoint."""
+        return self._made().environment
+
 
 class PortAudioEnd(Section):
     """A sound card by its name or number; `loop`: the one that hears it, for the self-test."""
@@ -69,6 +109,10 @@ class PortAudioEndpoint(Section):
     def open_speaker(self) -> Speaker | None:
         end = self.speaker
         return None if end is None else PortAudioSpeaker(end.device, end.loop, gain_db=end.gain_db)
+
+    def client_environment(self) -> Mapping[str, str]:
+        """Nothing: clients choose the sound card themselves."""
+        return {}
 
 
 class SshEnd(Section):
@@ -99,8 +143,12 @@ class SshEndpoint(Section):
         end = self.speaker
         return None if end is None else CommandSpeaker(self._host(), end.device, end.loop)
 
+    def client_environment(self) -> Mapping[str, str]:
+        """Nothing: clients run on the host, in the environment they have there."""
+        return {}
 
-Endpoint = PulseEndpoint | PortAudioEndpoint | SshEndpoint
+
+Endpoint = VirtualEndpoint | PulseEndpoint | PortAudioEndpoint | SshEndpoint
 
 
 class AudioConfig(DeviceConfig):
@@ -111,6 +159,7 @@ class AudioConfig(DeviceConfig):
 
     @model_validator(mode="after")
     def _has_an_end(self) -> AudioConfig:
-        if self.endpoint.microphone is None and self.endpoint.speaker is None:
+        ends = self.endpoint
+        if not isinstance(ends, VirtualEndpoint) and ends.microphone is None and ends.speaker is None:
             raise ValueError("endpoint needs a microphone, a speaker or both")
         return self

@@ -198,3 +198,10 @@ def test_a_senseless_endpoint_is_refused_with_its_line(tmp_path: Path, endpoint:
     path.write_text(f"lab: test\ndevices:\n  alice: {{kind: audio, endpoint: {endpoint}}}\n", encoding="utf-8")
     with pytest.raises(DocumentError, match=r"lab\.yaml:3"):
         load_lab(path)
+
+
+def test_endpoints_tell_what_a_client_needs_to_be_on_them(http: httpx.Client) -> None:
+    items = {each["device"]: each for each in http.get("/api/v1/audio/endpoints").json()["items"]}
+    assert set(items) == {"alice", "bob"}
+    assert items["alice"]["client_environment"] == {"PULSE_SERVER": "unix:/nowhere", "PULSE_SOURCE": "a.src"}
+    assert (items["bob"]["driver"], items["bob"]["client_environment"]) == ("ssh", {})
