@@ -15,6 +15,7 @@ from devices.webdriver import WebDriverError
 _PROXY_TYPES = frozenset({"pac", "direct", "autodetect", "system", "manual"})
 _PROMPT_HANDLERS = frozenset({"dismiss", "dismiss and notify", "accept", "accept and notify", "ignore"})
 _PROMPT_TYPES = frozenset({"alert", "beforeUnload", "confirm", "default", "file", "prompt"})
+_TOLD_APART_BY = frozenset({"browserName", "platformName"})
 _LARGEST_INTEGER = 2**53 - 1
 
 
@@ -53,17 +54,22 @@ def process(parameters: Any) -> list[Candidate]:
 def admits(offered: Mapping[str, Any], capabilities: Mapping[str, Any]) -> bool:
     """Whether a device that offers `offered` could fill `capabilities`.
 
-    What the device says nothing about is for its own driver to judge. `platformName` is compared without regard to
-    case, `browserVersion` as a prefix of whole parts ("120" is met by "120.0.6099"); lists offer each of their members.
+    Browser and platform have to be offered where they are asked for, so that a test for Chrome does not end up on a
+    phone; what else the device says nothing about is for its own driver to judge. `platformName` is compared without
+    regard to case, `browserVersion` as a prefix of whole parts ("120" is met by "120.0.6099"); lists offer each of
+    their members.
     """
-    return all(_meets(name, offered[name], wanted) for name, wanted in capabilities.items() if name in offered)
+    return misfit(offered, capabilities) == ""
 
 
 def misfit(offered: Mapping[str, Any], capabilities: Mapping[str, Any]) -> str:
-    """The first capability that `admits` stumbles over, for people; "" when there is none."""
+    """The first capability that a device does not meet, for people; "" when it admits all."""
     for name, wanted in capabilities.items():
-        if name in offered and not _meets(name, offered[name], wanted):
-            return f"{name} is {offered[name]!r}, not {wanted!r}"
+        if name in offered:
+            if not _meets(name, offered[name], wanted):
+                return f"{name} is {offered[name]!r}, not {wanted!r}"
+        elif name in _TOLD_APART_BY and wanted != "":
+            return f"it has no {name}, and {wanted!r} is asked for"
     return ""
 
 

@@ -119,8 +119,9 @@ class BrowserConfig(WebDriverConfig):
     @property
     def offered(self) -> dict[str, Any]:
         known = {"chromedriver": "chrome", "geckodriver": "firefox"}.get(self.target.driver)
-        ours = {"browserName": known, "platformName": "linux"} if known else {}
-        return {**ours, **self.matches}
+        named = {"browserName": known} if known else {}
+        here = {} if self.target.driver == "url" else {"platformName": "linux"}
+        return {**named, **here, **self.matches}
 
     @model_validator(mode="after")
     def _says_which(self) -> BrowserConfig:

@@ -105,7 +105,9 @@ def test_the_lab_s_own_capabilities_do_not_reach_the_target():
 @pytest.mark.parametrize(
     ("offered", "wanted", "fits"),
     [
-        ({}, {"browserName": "chrome"}, True),
+        ({}, {"acceptInsecureCerts": True}, True),
+        ({}, {"browserName": "chrome"}, False),
+        ({}, {"browserName": ""}, True),
         ({"browserName": "chrome"}, {}, True),
         ({"browserName": "chrome"}, {"browserName": "firefox"}, False),
         ({"platformName": "linux"}, {"platformName": "Linux"}, True),

@@ -1,0 +1,229 @@
+"""WebDriver sessions in the lab: leased, in the history, ended from outside, within jobs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+
+import pytest
+from _webdriver_target import answer
+
+from devices.webdriver import WebDriverError
+from labctl.auth import LOCAL_ADMINISTRATOR
+from labctl.steps import Outcome, Verdict
+
+
+def devices(http):
+    return {each["name"]: each for each in http.get("/api/v1/devices").json()["items"]}
+
+
+def refused(http, **capabilities):
+    response = http.post("/webdriver/session", json={"capabilities": {"alwaysMatch": capabilities}})
+    assert response.status_code == 500
+    assert response.json()["value"]["error"] == "session not created"
+    return response.json()["value"]
+
+
+def test_a_session_holds_its_device_and_leaves_a_run(begin, http, ended, target):
+    value = begin(browserName="trivial", **{"lab:device": "left"})
+    told = value["capabilities"]
+    assert told["lab:device"] == "left"
+    assert devices(http)["left"]["lease"]["id"] == told["lab:lease"]
+    shown = http.get("/api/v1/webdriver/sessions").json()["items"]
+    assert [(each["id"], each["device"], each["run"]) for each in shown] == [
+        (value["sessionId"], "left", told["lab:run"])
+    ]
+
+    assert http.get(f"/webdriver/session/{value['sessionId']}/title").json() == {"value": None}
+    assert http.delete(f"/webdriver/session/{value['sessionId']}").status_code == 200
+
+    assert devices(http)["left"]["lease"] is None  # at once: whoever quits may ask again
+    run = ended(told["lab:run"])
+    assert (run["verdict"], run["reason"]) == ("passed", "its client ended the session")
+    assert [each["name"] for each in run["artifacts"]] == ["commands.jsonl"]
+    log = http.get(run["artifacts"][0]["href"]).text.splitlines()
+    assert json.loads(log[1])["path"] == "/title"
+    job = http.get(f"/api/v1/jobs/{told['lab:job']}").json()
+    assert (job["name"], job["state"], job["verdict"]) == ("WebDriver session on left", "finished", "passed")
+    assert job["document"]["webdriver"] == [{"browserName": "trivial"}]
+    kinds = [each["kind"] for each in http.get("/api/v1/events", params={"run": run["id"]}).json()["items"]]
+    assert kinds == ["run.started", "webdriver.opened", "webdriver.closed", "run.artifact", "run.finished"]
+
+
+def test_labels_and_first_match_choose_the_device(begin, http, target):
+    assert begin(**{"lab:labels": {"side": "left"}})["capabilities"]["lab:device"] == "left"
+    choices = [{"platformName": "iOS"}, {"platformName": "Android"}, {"browserName": "trivial"}]
+    response = http.post("/webdriver/session", json={"capabilities": {"firstMatch": choices}})
+    assert response.json()["value"]["capabilities"]["lab:device"] == "phone"
+    created = [each for each in target.requests if (each.method, each.path) == ("POST", "/session")][-1]
+    assert json.loads(created.body) == {
+        "capabilities": {"alwaysMatch": {"appium:udid": "77", "platformName": "Android"}, "firstMatch": [{}]}
+    }
+
+
+def test_what_no_device_offers_is_refused_with_what_each_lacks(http):
+    message = refused(http, browserName="netscape")["message"]
+    assert "phone: it has no browserName, and 'netscape' is asked for" in message
+    assert "own: browserName is 'own', not 'netscape'" in message
+    assert "there is no device 'lefft'" in refused(http, **{"lab:device": "lefft"})["message"]
+    assert (
+        "left: side is not right" in refused(http, **{"lab:device": "left", "lab:labels": {"side": "right"}})["message"]
+    )
+
+
+def test_a_target_that_refuses_leaves_an_errored_run_and_a_free_device(http, target, until):
+    target.scripted["POST /session"] = answer({"error": "session not created", "message": "no display"}, 500)
+    error = refused(http, **{"lab:device": "left"})
+    assert error["message"] == "left: no display"
+    assert devices(http)["left"]["lease"] is None
+    run = until(lambda: [each for each in http.get("/api/v1/runs").json()["items"] if each["verdict"]])[0]
+    assert (run["verdict"], run["reason"]) == ("errored", "left: no display")
+
+
+class TestTheQueue:
+    def test_who_waits_is_seen_with_the_reason_and_is_next(self, begin, http, until):
+        first = begin(**{"lab:device": "left"})
+        got = []
+        second = threading.Thread(target=lambda: got.append(begin(**{"lab:device": "left"})))
+        second.start()
+
+        def waiting():
+            items = http.get("/api/v1/webdriver/queue").json()["items"]
+            return items if items and "held" in items[0]["reason"] else None
+
+        item = until(waiting)[0]
+        assert (item["owner"], item["wanted"]) == ("local", "device=left")
+        assert item["reason"] == "left is held by local"
+        http.delete(f"/webdriver/session/{first['sessionId']}")
+        second.join(30)
+        assert got[0]["capabilities"]["lab:device"] == "left"
+
+    def test_who_waited_in_vain_hears_who_holds_the_device(self, begin, http):
+        begin(**{"lab:device": "left"})
+        error = refused(http, **{"lab:device": "left", "lab:queueTimeout": 0.3})
+        assert "no device became free within 0.3 s: left is held by local" in error["message"]
+        assert [each["state"] for each in http.get("/api/v1/leases").json()["items"]] == ["active"]
+
+    def test_any_device_that_would_do_is_taken(self, begin):
+        taken = [begin(browserName="trivial")["capabilities"]["lab:device"] for _ in range(2)]
+        assert sorted(taken) == ["left", "right"]
+
+
+class TestOnALeaseOfOnesOwn:
+    @pytest.fixture
+    def lease(self, http):
+        return http.post("/api/v1/leases", json={"devices": ["left"], "duration_s": 60}).json()["id"]
+
+    def test_the_lease_outlives_the_session(self, begin, http, ended, lease):
+        value = begin(**{"lab:lease": lease})
+        assert value["capabilities"]["lab:device"] == "left"
+        http.delete(f"/webdriver/session/{value['sessionId']}")
+        assert ended(value["capabilities"]["lab:run"])["verdict"] == "passed"
+        assert http.get(f"/api/v1/leases/{lease}").json()["state"] == "active"
+
+    def test_a_second_session_on_the_device_is_refused(self, begin, http, lease):
+        begin(**{"lab:lease": lease})
+        assert "there is a session already" in refused(http, **{"lab:lease": lease})["message"]
+
+    def test_a_lease_without_such_a_device_is_refused(self, http, lease):
+        message = refused(http, **{"lab:lease": lease, "platformName": "Android"})["message"]
+        assert "holds no device that would do; it holds left" in message
+        assert "there is no lease 'x'" in refused(http, **{"lab:lease": "x"})["message"]
+
+    def test_its_end_ends_the_session(self, begin, http, ended, target, lease):
+        value = begin(**{"lab:lease": lease})
+        http.delete(f"/api/v1/leases/{lease}", params={"reason": "enough"})
+        run = ended(value["capabilities"]["lab:run"])
+        assert (run["verdict"], run["reason"]) == ("cancelled", "its lease ended: enough")
+        assert target.commands()[-2:] == ["DELETE /session/*/actions", "DELETE /session/*"]
+
+
+class TestWithinAJob:
+    JOB = """
+name: together
+roles: {alice: {device: left}, bob: {device: phone}}
+lanes:
+  alice: {steps: [{uses: test.hold}]}
+"""
+
+    @pytest.fixture
+    def running(self, daemon, http, offer):
+        """A job that runs until it is let go."""
+        go, begun = threading.Event(), threading.Event()
+        runs = []
+
+        def hold(context):
+            runs.append(context.run)
+            begun.set()
+            go.wait(30)
+            return Outcome(Verdict.PASSED)
+
+        offer("test.hold", hold)
+        response = http.post("/api/v1/jobs", content=self.JOB, headers={"Content-Type": "application/yaml"})
+        assert begun.wait(30), response.text
+        yield response.json()["id"], runs[0]
+        go.set()
+
+    def test_sessions_join_its_run_each_on_its_device(self, begin, http, running, until):
+        job, run = running
+        left = begin(browserName="trivial", **{"lab:job": job})
+        phone = begin(**{"lab:job": run, "platformName": "Android"})
+        assert [each["capabilities"]["lab:device"] for each in (left, phone)] == ["left", "phone"]
+        assert {each["capabilities"]["lab:run"] for each in (left, phone)} == {run}
+        for each in (left, phone):
+            http.delete(f"/webdriver/session/{each['sessionId']}")
+        kept = until(lambda: _artifacts(http, run, 2))
+        assert kept == {"left-commands.jsonl", "phone-commands.jsonl"}
+        assert http.get(f"/api/v1/runs/{run}").json()["state"] == "running"
+
+    def test_a_step_opens_one_within_its_run(self, daemon, http, running):
+        _, run = running
+        opened = daemon.webdriver.open(LOCAL_ADMINISTRATOR, run, {"platformName": "Android"})
+        assert (opened.device, opened.path) == ("phone", f"/webdriver/session/{opened.id}")
+        assert http.get(f"{opened.path}/title").status_code == 200
+        daemon.webdriver.end(opened.id, "done", verdict=Verdict.PASSED)
+        with pytest.raises(WebDriverError, match="there is no run"):
+            daemon.webdriver.open(LOCAL_ADMINISTRATOR, "none", {})
+
+
+def _artifacts(http, run, count):
+    names = {each["name"] for each in http.get(f"/api/v1/runs/{run}").json()["artifacts"]}
+    return names if len(names) == count else None
+
+
+def test_a_cancelled_job_ends_its_session(begin, http, ended):
+    told = begin()["capabilities"]
+    assert http.post(f"/api/v1/jobs/{told['lab:job']}/cancel").status_code < 300
+    assert ended(told["lab:run"])["verdict"] == "cancelled"
+
+
+def test_a_session_is_ended_over_the_api(begin, http, ended):
+    value = begin(**{"lab:device": "left"})
+    assert http.delete(f"/api/v1/webdriver/sessions/{value['sessionId']}").status_code == 204
+    assert ended(value["capabilities"]["lab:run"])["reason"] == "ended by local"
+    assert devices(http)["left"]["lease"] is None
+    assert http.delete(f"/api/v1/webdriver/sessions/{value['sessionId']}").status_code == 404
+
+
+def test_a_server_of_ours_that_dies_ends_the_session_and_comes_back(begin, daemon, http, ended, until):
+    value = begin(browserName="own")
+    server = daemon.webdriver.targets._servers["own"]
+    os.kill(server._process.pid, signal.SIGKILL)
+    run = ended(value["capabilities"]["lab:run"])
+    assert run["verdict"] == "errored"
+    assert "own was lost" in run["reason"]
+    assert "commands.jsonl" in {each["name"] for each in run["artifacts"]}
+    until(lambda: devices(http)["own"]["state"] == "good")
+    assert begin(browserName="own")["capabilities"]["lab:device"] == "own"
+
+
+def test_one_elsewhere_that_dies_takes_its_devices_offline(begin, http, ended, target, until):
+    value = begin(**{"lab:device": "left"})
+    target.run(target.stop())
+    assert http.get(f"/webdriver/session/{value['sessionId']}/title").json()["value"]["error"] == "unknown error"
+    assert ended(value["capabilities"]["lab:run"])["verdict"] == "errored"
+    assert devices(http)["left"]["state"] == "offline"
+    target.run(target.start())
+    until(lambda: devices(http)["left"]["state"] == "good")
