@@ -86,7 +86,7 @@ def run_daemon(
         artifacts = ArtifactStore(data / "artifacts")
         audio_pool = AudioPool()
         audio_files = AudioFiles(data / "audio" / "files", store, audio_pool)
-        audio_jobs = AudioJobs(data / "audio" / "reports", store, audio_files, audio_pool)
+        audio_jobs = AudioJobs(data / "audio" / "reports", store, audio_files, audio_pool, lab.polqa)
         stack.callback(audio_jobs.close)
         actions = ActionRegistry()
         leases = Leases(store)

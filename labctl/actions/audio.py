@@ -147,9 +147,10 @@ class Score:
         names = {"reference": parameters.reference, "recording": parameters.recording}
         sources = {role: _source(context, name) for role, name in names.items()}
         report = context.folder / f"{parameters.name}.html"
+        polqa = None if context.lab.polqa is None else str(context.lab.polqa)
         try:
             task = context.workers.submit(
-                call_by_name, "labctl.scoring.work:score_pair", sources, names, document, str(report)
+                call_by_name, "labctl.scoring.work:score_pair", sources, names, document, str(report), polqa
             )
             scored: Scored | Refused = task.result(_SCORED_WITHIN_S)
         except Exception as exc:

@@ -48,9 +48,11 @@ def load_lab(path: str | Path) -> Lab:
         read_policies(policies)
     except documents.DocumentError as exc:
         problems.extend(exc.problems)
+    polqa = folder / lab.polqa if lab.polqa is not None else None
+    problems.extend(_polqa_problems(polqa))
     if problems:
         raise documents.DocumentError(problems)
-    return Lab.model_construct(lab=lab.lab, policies=policies, devices=devices)
+    return Lab.model_construct(lab=lab.lab, policies=policies, polqa=polqa, devices=devices)
 
 
 def load_room(config: RoomConfig) -> Room:
@@ -116,6 +118,19 @@ def _absolute(device: DeviceConfig, folder: Path) -> DeviceConfig:
 
 def _is_file(room_map: str) -> bool:
     return room_map.endswith((".yaml", ".yml", ".json")) or "/" in room_map
+
+
+def _polqa_problems(path: Path | None) -> tuple[documents.Problem, ...]:
+    """What is wrong with the settings of the lab's POLQA."""
+    if path is None:
+        return ()
+    from audio.adapters.polqa import PolqaSettings  # noqa: PLC0415  # with an HTTP client, which few labs need for it
+
+    try:
+        documents.load(path, PolqaSettings)
+    except documents.DocumentError as exc:
+        return exc.problems
+    return ()
 
 
 def _across(devices: dict[str, DeviceConfig]) -> list[tuple[tuple[str, ...], str]]:

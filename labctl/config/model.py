@@ -115,6 +115,9 @@ class Lab(Section):
 
     lab: Name
     policies: tuple[Path, ...] = Field(default=(), description="files or folders that say who may do what")
+    polqa: Path | None = Field(
+        default=None, description="settings of the POLQA that the lab has a licence for, to stand beside our own score"
+    )
     devices: Annotated[dict[Name, Any], Field(min_length=1)]
 
     def robots(self) -> dict[str, RobotConfig]:

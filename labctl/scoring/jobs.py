@@ -14,7 +14,7 @@ import structlog
 from labctl.errors import InvalidInputError, LabError, NotFoundError, UnavailableError
 from labctl.scoring import rows
 from labctl.scoring.files import AudioFiles
-from labctl.scoring.model import AudioJob, AudioPair
+from labctl.scoring.model import NO_POLQA, AudioJob, AudioPair
 from labctl.scoring.outcome import Refused, Scored
 from labctl.scoring.pool import AudioPool
 from labctl.scoring.references import reference_names, reference_speaks
@@ -28,8 +28,11 @@ log = structlog.get_logger(__name__)
 class AudioJobs:
     """Audio jobs under way. As many pairs are scored at a time as the pool has processes."""
 
-    def __init__(self, folder: Path, store: Store, files: AudioFiles, pool: AudioPool) -> None:
+    def __init__(
+        self, folder: Path, store: Store, files: AudioFiles, pool: AudioPool, polqa: Path | None = None
+    ) -> None:
         self._reports = folder
+        self._polqa = None if polqa is None else str(polqa)
         self._store = store
         self._files = files
         self._pool = pool
@@ -47,6 +50,8 @@ class AudioJobs:
 
     def create(self, job: AudioJob, owner: str) -> str:
         """A job that waits for its start; returns its id. Raises InvalidInputError for files that cannot be used."""
+        if "polqa" in job.others and self._polqa is None:
+            raise InvalidInputError(NO_POLQA, errors=[{"pointer": "/others", "detail": NO_POLQA}])
         errors = [error for index, pair in enumerate(job.pairs) for error in self._check(index, pair)]
         if errors:
             told = "; ".join(f"{each['pointer']}: {each['detail']}" for each in errors[:5])
@@ -135,7 +140,7 @@ class AudioJobs:
             sources, names = {}, {}
             for role, name in pair.names().items():
                 sources[role], names[role] = self._source(name)
-            scored: Scored | Refused = self._pool.run(_SCORE, sources, names, document, report)
+            scored: Scored | Refused = self._pool.run(_SCORE, sources, names, document, report, self._polqa)
         except BrokenProcessPool:
             scored = Refused("the process that scored it died, most likely for want of memory; cut it into pieces")
         except (UnavailableError, CancelledError):

@@ -14,9 +14,10 @@ FileName = Annotated[
     str, Field(min_length=1, max_length=100, description="id of an uploaded file, or a reference's name")
 ]
 
-# A licensed POLQA is not among them: its settings name a command, which no caller of the API may choose.
-Other = Literal["pesq", "pesq:nb", "visqol"]
-_NAMES = {"pesq": "pesq_wb", "pesq:nb": "pesq_nb", "visqol": "visqol"}
+# `polqa` is the one that the lab file names: its settings hold a command, which no caller of the API may choose.
+Other = Literal["pesq", "pesq:nb", "visqol", "polqa"]
+_NAMES = {"pesq": "pesq_wb", "pesq:nb": "pesq_nb", "visqol": "visqol", "polqa": "polqa"}
+NO_POLQA = "this lab has no POLQA; where it has a licence, name the settings in the lab file: `polqa: FILE.yaml`"
 
 
 def require_asked(thresholds: Thresholds, others: Collection[Other]) -> None:
