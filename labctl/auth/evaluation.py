@@ -6,6 +6,7 @@ few statements whose conditions are then looked at. All of it is a pure function
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -54,9 +55,12 @@ class _Rules:
     def __init__(self, statements: list[tuple[Statement, _Rule]]) -> None:
         self.denying = PatternIndex((r, rule) for each, rule in statements if not each.allow for r in each.resources)
         self.allowing = PatternIndex((r, rule) for each, rule in statements if each.allow for r in each.resources)
-        self.allowed_kinds: list[tuple[Matcher, _Rule]] = [
-            (matcher(r.partition(":")[0]), rule) for each, rule in statements if each.allow for r in each.resources
-        ]
+        self._allowing = [(each, rule) for each, rule in statements if each.allow]
+
+    @functools.cached_property
+    def allowed_kinds(self) -> list[tuple[Matcher, _Rule]]:
+        """The kinds of resource of which something may be allowed."""
+        return [(matcher(r.partition(":")[0]), rule) for each, rule in self._allowing for r in each.resources]
 
 
 class Evaluator:

@@ -285,6 +285,24 @@ def test_statements_that_change_nothing_are_remarked_on() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("who", "action", "what", "expected"),
+    [
+        (NIGHTLY, "read", Resource("device", "robot-1"), True),
+        (NIGHTLY, "read", Resource("token", "x", "anna"), False),
+        (NIGHTLY, "jobs.submit", Resource("job"), True),
+        (NIGHTLY, "leases.release", Resource("lease", "7", "nightly"), True),
+        (NIGHTLY, "leases.release", Resource("lease", "7", "anna"), False),
+        (ANNA, "hosts.exec", Resource("host", "nuc"), False),
+        (NIGHTLY, "robots.reset", Resource("robot", "robot-1", "nightly"), False),
+        (ROBOT, "jobs.submit", Resource("job"), False),
+    ],
+)
+def test_the_policies_to_start_from(who: Principal, action: str, what: Resource, expected: bool) -> None:
+    start = read_policies([Path(__file__).parents[3] / "config" / "policies.yaml"])
+    assert Evaluator(start).decide(who, action, what, MONDAY_NOON).allowed is expected
+
+
 # Against a naive reading of the rules
 
 NAMES = st.sampled_from(["anna", "ben", "robot-1", "robot-2", "a", ""])
