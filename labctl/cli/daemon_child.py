@@ -29,10 +29,13 @@ class DaemonChild:
 
 
 @contextmanager
-def daemon_child(lab: Path, data: Path, log: Path) -> Iterator[DaemonChild]:
-    """`labctl serve` on a free port, from entry to exit. Raises ExpectedError with its own words if it cannot."""
+def daemon_child(lab: Path, data: Path, log: Path, *options: str) -> Iterator[DaemonChild]:
+    """`labctl serve` on a free port, from entry to exit; `options`: more of its options.
+
+    Raises ExpectedError with the daemon's own words if it cannot.
+    """
     command = [sys.executable, "-m", "labctl", "serve", "--lab", str(lab), "--data", str(data), "--port", "0"]
-    command += ["--parent", str(os.getpid())]
+    command += ["--parent", str(os.getpid()), *options]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as errors:
         # Its own session: Ctrl-C reaches us, and we end it in order.

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_NUMBER = re.compile(r"\d{1,12}(?:\.\d{1,6})?")
 _PART = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d)")
 
 
@@ -16,6 +17,8 @@ def seconds(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     text = value.strip().replace(" ", "")
+    if _NUMBER.fullmatch(text):
+        return float(text)
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError('is no length of time: write seconds as a number, or like "90s", "5m", "1h30m", "250ms"')
