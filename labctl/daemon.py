@@ -18,9 +18,10 @@ from labctl.leases import DEADLINE_MARGIN_S, Leases, Listeners
 from labctl.presence import Presence
 from labctl.registry import ActionRegistry
 from labctl.robots import Fleet
+from labctl.scheduler import Rules
 from labctl.scoring import AudioFiles, AudioJobs, AudioPool
 from labctl.sequencer import Sequencer
-from labctl.store import ArtifactStore, Store, inventory, open_store, running, submitting
+from labctl.store import ArtifactStore, Store, inventory, open_artifacts, open_store, running, submitting
 from labctl.store.leasing import Grant
 from labctl.submission import Submissions
 from labctl.virtual_sound import VirtualSound
@@ -75,21 +76,22 @@ def run_daemon(
         )
         stack.callback(authority.close)
         fleet = Fleet(lab, data, store)
-        presence = Presence(store, lab.lab, url, lab.devices)
-        presence.sign_in(set(fleet.robots) | webdriver_devices(lab))
+        presence = Presence(store, lab.lab, url, lab.devices, lab.artifacts)
+        web = webdriver_devices(lab)
+        presence.sign_in(set(fleet.robots) | web)
         local = LOCAL_ADMINISTRATOR
         store.write(lambda transaction: inventory.add_principal(transaction, local.name, local.kind))
         scratch = data / "scratch"
         scratch.mkdir(parents=True, exist_ok=True)
         workers = worker_pool()
         stack.callback(workers.shutdown, wait=True, cancel_futures=True)
-        artifacts = ArtifactStore(data / "artifacts")
+        artifacts = open_artifacts(lab.artifacts, data / "artifacts")
         audio_pool = AudioPool()
         audio_files = AudioFiles(data / "audio" / "files", store, audio_pool)
         audio_jobs = AudioJobs(data / "audio" / "reports", store, audio_files, audio_pool, lab.polqa)
         stack.callback(audio_jobs.close)
         actions = ActionRegistry()
-        leases = Leases(store)
+        leases = Leases(store, Rules(lab.scheduling.devices_per_owner))
         sequencer = Sequencer(
             lab,
             store,
@@ -109,7 +111,10 @@ def run_daemon(
             fleet.ended(grant)
             webdriver.lease_ended(grant)
 
-        leases.listen(Listeners(fleet.granted, fleet.granted, ended))
+        def concerned(grant: Grant) -> bool:
+            return fleet.concerned(grant) or not web.isdisjoint(grant.devices)
+
+        leases.listen(Listeners(fleet.granted, fleet.granted, ended, concerned))
         for grant in store.write(running.held_by_people):
             fleet.granted(grant, time.monotonic() + grant.duration_s - DEADLINE_MARGIN_S)
         sequencer.recover()

@@ -26,6 +26,7 @@ class Presence:
     name: str
     url: str | None
     devices: Mapping[str, DeviceConfig]
+    artifacts: str | None = None
     changed: Callable[[], None] = lambda: None
     superseded: Callable[[], None] = lambda: None
     epoch: int = 0
@@ -33,11 +34,13 @@ class Presence:
     _thread: threading.Thread | None = None
 
     def sign_in(self, starting: set[str]) -> None:
-        """Take the devices; those in `starting` are offline at first. Raises `inventory.DeviceOwnedError`."""
+        """Take the devices; those in `starting` are offline at first. Raises `inventory.DeviceOwnedError`
+        or `daemons.ArtifactsError`.
+        """
 
         def work(transaction: Transaction) -> int:
             inventory.register(transaction, self.devices, starting)
-            return daemons.sign_in(transaction, self.name, self.url)
+            return daemons.sign_in(transaction, self.name, self.url, self.artifacts)
 
         self.epoch = self.store.write(work)
 

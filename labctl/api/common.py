@@ -16,7 +16,8 @@ from labctl.auth import Principal
 from labctl.daemon import Daemon
 
 
-def _daemon(request: Request) -> Daemon:
+# Both are coroutines, though they wait for nothing: FastAPI would hand functions over to a thread.
+async def _daemon(request: Request) -> Daemon:
     daemon: Daemon = request.app.state.daemon
     return daemon
 
@@ -29,7 +30,7 @@ def principal_of(scope: Scope) -> Principal:
     return principal
 
 
-def _principal(connection: HTTPConnection) -> Principal:
+async def _principal(connection: HTTPConnection) -> Principal:
     return principal_of(connection.scope)
 
 

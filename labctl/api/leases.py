@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 
@@ -100,8 +101,10 @@ class HandOver(Body):
     to: Text
 
 
-@router.post("", status_code=201)
-async def request_lease(wanted: LeaseRequest, request: Request, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
+@router.post("", status_code=201, response_model=None)
+async def request_lease(
+    wanted: LeaseRequest, request: Request, daemon: TheDaemon, asker: Asker
+) -> JSONResponse | dict[str, Any]:
     """Ask for devices, all or none.
 
     Answers 201 when granted; 409 with holders and ends when taken and `wait_s` is 0, or when that time is over. With
@@ -141,7 +144,7 @@ async def request_lease(wanted: LeaseRequest, request: Request, daemon: TheDaemo
     try:
         answered = await asyncio.shield(asyncio.ensure_future(daemon.leases.change_soon(ask, answer)))
         if isinstance(answered, dict):
-            return answered
+            return JSONResponse(answered, 201)  # plain values already: to look for others in it takes time
         if answered is not None:
             raise DeviceTakenError(_explain(_with_times(answered), 0), taken=_with_times(answered))
         await _until_decided(daemon, request, lease, decided, until)
@@ -220,10 +223,10 @@ def hand_over_lease(lease: str, to: HandOver, daemon: TheDaemon, asker: Asker) -
     return _read(daemon, lease)
 
 
-@router.delete("/{lease}")
+@router.delete("/{lease}", response_model=None)
 async def release_lease(
     lease: str, daemon: TheDaemon, asker: Asker, reason: Annotated[str, Query(max_length=500)] = ""
-) -> dict[str, Any]:
+) -> JSONResponse:
     """End a lease, a request or a reservation; the devices are free at once. Of somebody else's: with a reason."""
     authorise_list(asker, "leases.release", "lease")
     holder = daemon.leases.holder(lease) or (await run_in_threadpool(_read, daemon, lease))["holder"]
@@ -232,7 +235,7 @@ async def release_lease(
         raise InvalidInputError(f"this lease is {holder}'s: give a reason, which is told and kept")
 
     def end(transaction: Transaction) -> Grant | None:
-        if leasing.find(transaction, lease).holder != holder:
+        if leasing.holder_of(transaction, lease) not in (holder, None):
             raise ConflictError(f"lease {lease} was handed over just now; look at it again")
         if leasing.withdraw(transaction, lease, reason or f"withdrawn by {asker.name}"):
             return None
@@ -247,7 +250,7 @@ async def release_lease(
 
     answer = await daemon.leases.change_soon(end, shown)
     daemon.leases.decided_elsewhere(lease)
-    return answer
+    return JSONResponse(answer)
 
 
 def explain(daemon: Daemon, lease: str) -> dict[str, Any] | None:

@@ -34,6 +34,7 @@ def run_daemon_process(
     from labctl.config import load_lab
     from labctl.logs import configure
     from labctl.server import BindError, Exposure, bind, serve
+    from labctl.store.daemons import ArtifactsError
     from labctl.store.database import StoreError
     from labctl.store.inventory import DeviceOwnedError
 
@@ -51,7 +52,7 @@ def run_daemon_process(
     try:
         with listener:
             serve(lab, listener, data, database, exposure)
-    except (StoreError, DeviceOwnedError, NoTokenError) as exc:
+    except (StoreError, DeviceOwnedError, ArtifactsError, NoTokenError) as exc:
         raise ExpectedError(str(exc), USAGE) from None
     except KeyboardInterrupt:
         return PASSED

@@ -52,7 +52,14 @@ def load_lab(path: str | Path) -> Lab:
     problems.extend(_polqa_problems(polqa))
     if problems:
         raise documents.DocumentError(problems)
-    return Lab.model_construct(lab=lab.lab, policies=policies, polqa=polqa, devices=devices)
+    return Lab.model_construct(
+        lab=lab.lab,
+        policies=policies,
+        polqa=polqa,
+        artifacts=lab.artifacts,
+        scheduling=lab.scheduling,
+        devices=devices,
+    )
 
 
 def load_room(config: RoomConfig) -> Room:

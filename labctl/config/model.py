@@ -110,6 +110,12 @@ class RobotConfig(DeviceConfig):
         return self
 
 
+class SchedulingSection(Section):
+    """How the queue is served. `devices_per_owner`: nobody holds more at a time, rooms not counted."""
+
+    devices_per_owner: Annotated[int, Field(ge=1)] | None = None
+
+
 class Lab(Section):
     """A whole lab file."""
 
@@ -118,6 +124,12 @@ class Lab(Section):
     polqa: Path | None = Field(
         default=None, description="settings of the POLQA that the lab has a licence for, to stand beside our own score"
     )
+    artifacts: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9+]+://",
+        description="fsspec URL that all daemons of a lab reach: s3://..., file:///net/lab; else the data folder",
+    )
+    scheduling: SchedulingSection = SchedulingSection()
     devices: Annotated[dict[Name, Any], Field(min_length=1)]
 
     def robots(self) -> dict[str, RobotConfig]:

@@ -42,6 +42,10 @@ class Fleet:
             raise NotFoundError(f"there is no robot {name!r}; robots are: {', '.join(self.robots) or 'none'}")
         return self.robots[name]
 
+    def concerned(self, grant: Grant) -> bool:
+        """Whether a lease holds any of the robots."""
+        return not self.robots.keys().isdisjoint(grant.devices)
+
     def granted(self, grant: Grant, deadline: float) -> None:
         """A lease began or was renewed; `deadline` is of `time.monotonic()`."""
         for name in grant.devices:

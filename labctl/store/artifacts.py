@@ -12,6 +12,7 @@ from pathlib import Path
 from labctl.store.identifiers import new_id
 
 _BLOCK = 1 << 20
+_KEPT = 2 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,9 @@ class StoredFile:
 
 
 class ArtifactStore:
-    """A folder of artifacts."""
+    """A folder of artifacts. `url`: where they are for all daemons of the lab, if not in this folder alone."""
+
+    url: str | None = None
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -63,6 +66,67 @@ class ArtifactStore:
         if not path.is_relative_to(self.folder.resolve()) or not path.is_file():
             raise FileNotFoundError(location)
         return path
+
+
+class SharedArtifacts(ArtifactStore):
+    """Artifacts in an object store, or in a folder that all daemons of a lab reach, by an fsspec URL: `s3://...`,
+    `file:///net/lab`. Files that are asked for are kept in a folder of this daemon, the newest `_KEPT` bytes of them.
+    """
+
+    def __init__(self, url: str, folder: Path) -> None:
+        super().__init__(folder)
+        import fsspec  # noqa: PLC0415  # takes a moment, and a lab of one daemon does without
+
+        self.url = url
+        self._files, self._root = fsspec.core.url_to_fs(url)
+
+    def put(self, run: str, source: Path) -> StoredFile:
+        """As in a folder; the file is whole there before it bears its name."""
+        with source.open("rb") as reading:
+            digest = hashlib.file_digest(reading, "sha256").hexdigest()
+            size = reading.tell()
+        location = f"{run}/{new_id()}{''.join(source.suffixes)}"
+        target = f"{self._root}/{location}"
+        self._files.makedirs(f"{self._root}/{run}", exist_ok=True)
+        self._files.put_file(str(source), target + ".partial")
+        self._files.mv(target + ".partial", target)
+        stored = self._files.size(target)
+        if stored != size:
+            raise OSError(errno.EIO, f"{self.url} has {stored} of {size} bytes", location)
+        return StoredFile(location, size, digest)
+
+    def path(self, location: str) -> Path:
+        """A copy of the file here. Raises FileNotFoundError when it was removed."""
+        path = (self.folder / location).resolve()
+        if not path.is_relative_to(self.folder.resolve()):
+            raise FileNotFoundError(location)
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f"{path.name}.{new_id()}.partial")
+            try:
+                self._files.get_file(f"{self._root}/{location}", str(partial))
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
+            self._make_room(path)
+        os.utime(path)
+        return path
+
+    def _make_room(self, newest: Path) -> None:
+        kept = sorted(
+            (each for each in self.folder.rglob("*") if each.is_file()), key=lambda each: each.stat().st_mtime
+        )
+        size = sum(each.stat().st_size for each in kept)
+        for each in kept:
+            if size <= _KEPT or each == newest:
+                return
+            size -= each.stat().st_size
+            each.unlink(missing_ok=True)
+
+
+def open_artifacts(url: str | None, folder: Path) -> ArtifactStore:
+    """Artifacts at `url`, or in `folder`."""
+    return ArtifactStore(folder) if url is None else SharedArtifacts(url, folder)
 
 
 def _copy(source: Path, target: Path) -> None:

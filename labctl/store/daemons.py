@@ -8,12 +8,19 @@ from typing import Any
 import sqlalchemy as sa
 
 from labctl import __version__
+from labctl.errors import ConflictError
 from labctl.store.tables import daemons
 from labctl.store.transaction import Transaction
 
 HEARTBEAT_S = 5.0
 # A daemon that was not heard of for so long is gone: its devices are offline, another may take them over.
 GONE_AFTER_S = 15.0
+
+
+class ArtifactsError(ConflictError):
+    """The daemons of a lab must keep their artifacts where all of them reach them."""
+
+    title = "Artifacts out of reach"
 
 
 class SupersededError(Exception):
@@ -27,17 +34,29 @@ class DaemonRow:
     id: str
     name: str
     url: str | None
+    artifacts: str | None
     version: str
     alive: bool
     started_at: float
     seen_at: float
 
 
-def sign_in(transaction: Transaction, name: str, url: str | None) -> int:
-    """Be one of the lab's daemons from now on; returns the number of this start, larger than any before."""
+def sign_in(transaction: Transaction, name: str, url: str | None, artifacts: str | None = None) -> int:
+    """Be one of the lab's daemons from now on; returns the number of this start, larger than any before.
+
+    `artifacts`: the URL of where this daemon keeps them, unless in its data folder. Raises ArtifactsError when another
+    living daemon keeps them elsewhere.
+    """
+    for other in everyone(transaction.connection, transaction.now).values():
+        if other.alive and other.id != transaction.daemon and (artifacts is None or other.artifacts != artifacts):
+            here, there = (each or "its data folder" for each in (artifacts, other.artifacts))
+            raise ArtifactsError(
+                f"this daemon would keep artifacts in {here}, while {other.name} ({other.url or other.id}) keeps them "
+                f"in {there}: give all lab files of this lab the same URL, such as artifacts: s3://bucket/lab"
+            )
     epoch = transaction.count_up("daemon-epoch")
-    row = {"name": name, "url": url, "version": __version__, "epoch": epoch, "started_at": transaction.now}
-    row |= {"seen_at": transaction.now, "expires_at": transaction.now + GONE_AFTER_S}
+    row: dict[str, Any] = {"name": name, "url": url, "artifacts": artifacts, "version": __version__, "epoch": epoch}
+    row |= {"started_at": transaction.now, "seen_at": transaction.now, "expires_at": transaction.now + GONE_AFTER_S}
     mine = daemons.c.id == transaction.daemon
     if not transaction.execute(sa.update(daemons).where(mine).values(**row)).rowcount:
         transaction.execute(sa.insert(daemons).values(id=transaction.daemon, **row))
@@ -74,4 +93,5 @@ def everyone(connection: sa.Connection, now: float) -> dict[str, DaemonRow]:
 
 
 def _daemon(row: sa.Row[Any], now: float) -> DaemonRow:
-    return DaemonRow(row.id, row.name, row.url, row.version, row.expires_at > now, row.started_at, row.seen_at)
+    alive = row.expires_at > now
+    return DaemonRow(row.id, row.name, row.url, row.artifacts, row.version, alive, row.started_at, row.seen_at)

@@ -219,10 +219,16 @@ def withdraw(transaction: Transaction, lease: str, reason: str) -> bool:
 
 def find(transaction: Transaction, lease: str) -> sa.Row[Any]:
     """The row of a lease. Raises NotFoundError."""
-    row = transaction.execute(sa.select(leases).where(leases.c.id == lease)).one_or_none()
+    row = transaction.connection.execute(_FIND, {"lease": lease}).one_or_none()
     if row is None:
         raise NotFoundError(f"there is no lease {lease!r}; GET /api/v1/leases lists them")
     return row
+
+
+def holder_of(transaction: Transaction, lease: str) -> str | None:
+    """Who holds an active lease; None when it is not active."""
+    active = memory_of(transaction).active.get(lease)
+    return None if active is None else active.holder
 
 
 def obstacles(transaction: Transaction, require: Sequence[Requirement]) -> list[dict[str, Any]]:
@@ -269,7 +275,9 @@ def grant_of(connection: sa.Connection, row: sa.Row[Any], duration_s: float | No
 
 
 def memory_of(transaction: Transaction) -> Memory:
-    transaction.memory.refresh(transaction.connection, transaction.touched)
+    if not transaction.fresh or transaction.touched:  # no other writer comes between
+        transaction.memory.refresh(transaction.connection, transaction.touched)
+        transaction.fresh = True
     return transaction.memory
 
 
@@ -424,6 +432,7 @@ def _overdue(active: Active) -> str:
 
 
 _this = leases.c.id == sa.bindparam("lease")
+_FIND = sa.select(leases).where(_this)
 _UPDATE = (
     sa.update(leases)
     .where(_this)

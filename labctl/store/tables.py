@@ -44,6 +44,7 @@ daemons = Table(
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False),  # of the lab, in its lab file
     Column("url", Text),  # where other daemons reach its API
+    Column("artifacts", Text),  # where its artifacts are for all daemons, if not in its own data folder alone
     Column("version", Text, nullable=False),
     Column("epoch", _Big, nullable=False),  # grows with each start of any daemon
     Column("started_at", Double, nullable=False),

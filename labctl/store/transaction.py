@@ -20,6 +20,7 @@ class Transaction:
         self.connection = connection
         self.daemon = daemon
         self.memory = memory
+        self.fresh = False  # whether `memory` is of this transaction
         self.touched: set[str] = set()  # devices changed here that `memory` does not know of yet
         self.topics: set[str] = set()  # what changed: "events", "leases"
         self.undo: list[Callable[[], None]] = []  # called when it is rolled back
@@ -64,14 +65,18 @@ class Transaction:
 
     def count_up(self, counter: str) -> int:
         """The next number of a sequence that never repeats, gaps or not."""
-        update = sa.update(tables.counters).where(tables.counters.c.name == counter)
-        value = self.connection.execute(
-            update.values(value=tables.counters.c.value + 1).returning(tables.counters.c.value)
-        ).scalar()
+        value = self.connection.execute(_COUNT_UP, {"counter": counter}).scalar()
         if value is None:
             value = 1
             self.connection.execute(sa.insert(tables.counters).values(name=counter, value=value))
         return int(value)
 
 
+# Made once: to build a statement costs as much as to execute it.
+_COUNT_UP = (
+    sa.update(tables.counters)
+    .where(tables.counters.c.name == sa.bindparam("counter"))
+    .values(value=tables.counters.c.value + 1)
+    .returning(tables.counters.c.value)
+)
 _INSERT_EVENT = sa.insert(tables.events).inline()
