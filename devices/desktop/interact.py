@@ -1,0 +1,396 @@
+"""What a user does to elements: click by accessible action or pointer, type, clear, and W3C's actions tick by tick."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from dbus_fast import Variant
+
+from devices.desktop.actions import Action, Button, Key, Move, Pause, Scroll, Tick, tick_duration_ms
+from devices.desktop.atspi import ACTION, COMPONENT, EDITABLE_TEXT, TEXT, VALUE, AtspiError, Call
+from devices.desktop.keys import NULL_KEY, is_modifier
+from devices.desktop.mirror import Mirror, Node
+from devices.desktop.session import Session
+from devices.desktop.x11 import BUTTONS, SHIFT, WHEEL, Rect
+from devices.webdriver import WebDriverError
+
+MOVE_STEP_S = 0.01
+FOCUS_S = 1.0
+NOTCH_PX = 120.0  # of the wheel, as browsers on Linux count it
+
+_PRESSING = ("click", "press", "activate", "toggle", "jump", "open", "expand or contract", "select")
+
+
+class Interaction:
+    """The input of one session: which keys and buttons are down, and where the pointer is."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.sources: dict[str, str] = {}
+        self._down: list[Action] = []  # what to undo, in the order it was pressed
+        self._shifted: set[str] = set()  # keys that brought a shift of their own
+
+    # Elements
+
+    async def click(
+        self, mirror: Mirror, node: Node, how: str | None = None, *, button: int = 0, count: int = 1
+    ) -> None:
+        """Click an element: by its accessible action where it has one, by the real pointer otherwise or when `how` says so."""
+        way = how or self.session.settings.click
+        if way not in ("action", "pointer"):
+            raise WebDriverError("invalid argument", f"a click is made by action or pointer, not by {way!r}")
+        if way == "action" and button == 0 and count == 1:
+            if not (node.has("sensitive") or node.has("enabled")):
+                raise WebDriverError("element not interactable", f"{describe(node)} is disabled")
+            names = await self.actions_of(node)
+            wanted = next((names.index(name) for name in _PRESSING if name in names), None)
+            if wanted is not None:
+                await self.do_action(mirror, node, wanted)
+                return
+        await self._pointer_click(mirror, node, button, count)
+
+    async def actions_of(self, node: Node) -> list[str]:
+        """The names of the element's accessible actions, in lower case."""
+        if not node.offers(ACTION):
+            return []
+        count = int(await self.session.bus.property(node.ref, ACTION, "NActions"))
+        answers = await self.session.bus.batch([Call(node.ref, ACTION, "GetName", "i", (n,)) for n in range(count)])
+        return ["" if isinstance(answer, AtspiError) else str(answer).lower() for answer in answers]
+
+    async def do_action(self, mirror: Mirror, node: Node, number: int) -> None:
+        """Invoke an accessible action. An action that opens a modal dialog may answer only when that closes: not waited for."""
+        session = self.session
+        known = {window.ref for _, window in session.windows()}
+        calling = asyncio.ensure_future(session.bus.call(node.ref, ACTION, "DoAction", "i", (number,)))
+        try:
+            done, _ = await asyncio.wait({calling}, timeout=session.settings.command_timeout_s / 2)
+            if done:
+                if calling.result() is False:
+                    raise WebDriverError("element not interactable", f"{describe(node)} refused its action: disabled?")
+            else:
+                await mirror.refresh()
+                if not {window.ref for _, window in session.windows()} - known:
+                    await calling
+        except AtspiError as error:
+            if error.gone and not error.name.endswith("UnknownObject"):
+                mirror.alive = False  # the click that closes an application is a click
+                return
+            raise
+        finally:
+            if not calling.done():
+                calling.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    async def _pointer_click(self, mirror: Mirror, node: Node, button: int, count: int) -> None:
+        if button not in BUTTONS:
+            raise WebDriverError("invalid argument", f"no mouse button {button}; there are {sorted(BUTTONS)}")
+        rect = await self.into_view(mirror, node)
+        x, y = rect.centre
+        session = self.session
+        await self.raise_window(mirror, node)
+        rect = await session.extents(node.ref)
+        x, y = rect.centre
+        window = await self._x_window(mirror, node)
+
+        def covered() -> bool:
+            top = session.display.client_at(x, y)
+            return window is not None and top is not None and top != session.display.client_of(window)
+
+        if await session.x(covered):
+            raise WebDriverError("element click intercepted", f"another window covers {describe(node)} at ({x}, {y})")
+
+        def press() -> None:
+            session.display.move_pointer(x, y)
+            for _ in range(count):
+                session.display.button(BUTTONS[button], down=True)
+                session.display.button(BUTTONS[button], down=False)
+
+        await session.x(press)
+        await self.settle(mirror, node)
+
+    async def _x_window(self, mirror: Mirror, node: Node) -> int | None:
+        window = node.window()
+        if window is None or window not in mirror.windows():
+            window = next((each for each in mirror.windows() if each.ref == self.session.window), None)
+        if window is None:
+            return None
+        try:
+            return await self.session.x_window(mirror, window)
+        except WebDriverError:
+            return None
+
+    async def raise_window(self, mirror: Mirror, node: Node) -> None:
+        """Give the window of an element the keyboard and the top place, unless a popup holds them."""
+        number = await self._x_window(mirror, node)
+        window = node.window()
+        if number is not None and window is not None and not window.has("active"):
+            await self.session.x(lambda: self.session.display.activate(number))
+
+    async def settle(self, mirror: Mirror | None = None, node: Node | None = None) -> None:
+        """Wait until the application has taken all X input so far, and its events have arrived."""
+        session = self.session
+        number = None
+        if mirror is not None and node is not None:
+            number = await self._x_window(mirror, node)
+        if number is None:
+            number = await session.x(session.display.active)
+        answered = number is None or await session.x(lambda: session.display.ping(number))
+        if not answered:
+            raise WebDriverError(
+                "timeout",
+                f"the application of X window {number:#x} did not take its input in time: it hangs or is busy",
+            )
+        for each in session.mirrors:
+            if each.alive:
+                each.mark_stale()
+
+    async def into_view(self, mirror: Mirror, node: Node) -> Rect:
+        """Scroll until the element is on the screen; where it stands then. Raises "element not interactable"."""
+        session = self.session
+        rect = await session.extents(node.ref)
+        if node.has("showing") and rect.width > 0 and rect.x > -(2**31) + 1:
+            return rect
+        for member, signature, body in (("ScrollTo", "u", (6,)), ("GrabFocus", "", ())):
+            try:
+                await session.bus.call(node.ref, COMPONENT, member, signature, body)
+            except AtspiError:
+                continue
+            await mirror.refresh()
+            rect = await session.extents(node.ref)
+            fresh = await session.element(session.element_id(mirror, node))
+            if fresh[1].has("showing") and rect.width > 0 and rect.x > -(2**31) + 1:
+                return rect
+        raise WebDriverError("element not interactable", f"{describe(node)} is not shown and cannot be scrolled to")
+
+    async def focus(self, mirror: Mirror, node: Node) -> None:
+        """Give an element the keyboard; raises "element not interactable" when it does not take it."""
+        session = self.session
+        await self.raise_window(mirror, node)
+        if node.has("focused"):
+            return
+        try:
+            await session.bus.call(node.ref, COMPONENT, "GrabFocus")
+        except AtspiError as error:
+            if error.gone:
+                raise
+        number = session.element_id(mirror, node)
+
+        async def look() -> bool | None:
+            _, now = await session.element(number)
+            return True if now.has("focused") else None
+
+        if await session.until(look, FOCUS_S) is None and not node.has("focusable"):
+            raise WebDriverError("element not interactable", f"{describe(node)} does not take the keyboard")
+
+    async def clear(self, mirror: Mirror, node: Node) -> None:
+        """Empty an editable element. Raises "invalid element state" for one that is not editable."""
+        if not node.offers(EDITABLE_TEXT) or not (node.has("editable") or node.has("sensitive")):
+            raise WebDriverError("invalid element state", f"{describe(node)} is not editable")
+        if not await self.session.bus.call(node.ref, EDITABLE_TEXT, "SetTextContents", "s", ("",)):
+            raise WebDriverError("invalid element state", f"{describe(node)} refuses to be emptied: read-only?")
+
+    async def type_text(self, mirror: Mirror, node: Node, text: str) -> None:
+        """Focus an element and type: characters, and W3C's special keys; modifiers hold until the NULL key or the end."""
+        if not node.has("sensitive") and not node.has("enabled"):
+            raise WebDriverError("element not interactable", f"{describe(node)} is disabled")
+        await self.focus(mirror, node)
+        if node.offers(TEXT):
+            count = int(await self.session.bus.property(node.ref, TEXT, "CharacterCount"))
+            await self.session.bus.batch([Call(node.ref, TEXT, "SetCaretOffset", "i", (count,))])
+        held: list[str] = []
+        run: list[str] = []
+        for key in text:
+            if key == NULL_KEY or is_modifier(key):
+                await self._strike(run)
+                run = []
+                if key == NULL_KEY:
+                    await self._release(held)
+                elif key in held:
+                    held.remove(key)
+                    await self.key(key, down=False)
+                else:
+                    held.append(key)
+                    await self.key(key, down=True)
+            else:
+                run.append(key)
+        await self._strike(run)
+        await self._release(held)
+        await self.settle(mirror, node)
+
+    async def _release(self, held: list[str]) -> None:
+        for key in reversed(held):
+            await self.key(key, down=False)
+        held.clear()
+
+    async def _strike(self, keys: list[str]) -> None:
+        """Type characters, spare keys first given to those that the layout lacks."""
+        session = self.session
+        keyboard = session.display.keyboard
+
+        def strike(part: list[str]) -> None:
+            places = [keyboard.place(key) for key in part]
+            shift = keyboard.place_of(SHIFT)
+            for code, shifted, _ in places:
+                if shifted:
+                    keyboard.key(shift, down=True)
+                keyboard.key(code, down=True)
+                keyboard.key(code, down=False)
+                if shifted:
+                    keyboard.key(shift, down=False)
+
+        # No more different characters at once than there are spare keys, so that none is taken from one not yet handled.
+        part: list[str] = []
+        for key in keys:
+            part.append(key)
+            if len(set(part)) >= keyboard.room:
+                await session.x(partial(strike, part))
+                await self.settle()
+                part = []
+        if part:
+            await session.x(lambda: strike(part))
+
+    async def key(self, key: str, *, down: bool) -> None:
+        """Press or release one key, with the shift that its character needs."""
+        keyboard = self.session.display.keyboard
+
+        def move() -> None:
+            code, shifted, _ = keyboard.place(key)
+            shift = keyboard.place_of(SHIFT)
+            if down and shifted and not any(isinstance(a, Key) and a.key in "\ue008\ue050" for a in self._down):
+                keyboard.key(shift, down=True)
+                self._shifted.add(key)
+            keyboard.key(code, down=down)
+            if not down and key in self._shifted:
+                self._shifted.discard(key)
+                keyboard.key(shift, down=False)
+
+        await self.session.x(move)
+
+    # Actions
+
+    async def perform(self, ticks: list[Tick]) -> None:
+        """Perform W3C actions; each tick lasts as long as its longest action."""
+        for tick in ticks:
+            began = time.monotonic()
+            duration = tick_duration_ms(tick) / 1000
+            moves: list[tuple[Callable[[float], Any], float]] = []
+            for action in tick:
+                match action:
+                    case Pause():
+                        continue
+                    case Key(key=key, down=down):
+                        await self._perform_key(action, key, down=down)
+                    case Button():
+                        await self._perform_button(action)
+                    case Move():
+                        start = await self.session.x(self.session.display.pointer)
+                        target = await self._target(action, start)
+                        if action.duration_ms:
+                            moves.append((self._glide(start, target), action.duration_ms / 1000))
+                        else:
+                            await self.session.x(partial(self.session.display.move_pointer, *target))
+                    case Scroll():
+                        await self._scroll(action)
+            await self._wait_tick(began, duration, moves)
+        await self.settle()
+
+    async def _wait_tick(
+        self, began: float, duration: float, moves: list[tuple[Callable[[float], Any], float]]
+    ) -> None:
+        while moves:
+            passed = time.monotonic() - began
+            for place, length in moves:
+                await self.session.x(partial(self.session.display.move_pointer, *place(min(1.0, passed / length))))
+            moves = [(place, length) for place, length in moves if passed < length]
+            if moves:
+                await asyncio.sleep(MOVE_STEP_S)
+        left = began + duration - time.monotonic()
+        if left > 0:
+            await asyncio.sleep(left)
+
+    @staticmethod
+    def _glide(start: tuple[int, int], target: tuple[int, int]) -> Callable[[float], tuple[int, int]]:
+        def at(ratio: float) -> tuple[int, int]:
+            return round(start[0] + (target[0] - start[0]) * ratio), round(start[1] + (target[1] - start[1]) * ratio)
+
+        return at
+
+    async def _perform_key(self, action: Key, key: str, *, down: bool) -> None:
+        await self.key(key, down=down)
+        self._down = [each for each in self._down if not (isinstance(each, Key) and each.key == key)]
+        if down:
+            self._down.append(action)
+
+    async def _perform_button(self, action: Button) -> None:
+        if action.button not in BUTTONS:
+            raise WebDriverError("invalid argument", f"no mouse button {action.button}; there are {sorted(BUTTONS)}")
+        number = BUTTONS[action.button]
+        await self.session.x(lambda: self.session.display.button(number, down=action.down))
+        self._down = [each for each in self._down if not (isinstance(each, Button) and each.button == action.button)]
+        if action.down:
+            self._down.append(action)
+
+    async def _target(self, action: Move | Scroll, pointer: tuple[int, int]) -> tuple[int, int]:
+        x, y = action.x, action.y
+        if action.origin == "pointer":
+            x, y = x + pointer[0], y + pointer[1]
+        elif action.element is not None:
+            _, node = await self.session.element(action.element)
+            centre = (await self.session.extents(node.ref)).centre
+            x, y = x + centre[0], y + centre[1]
+        width, height = await self.session.x(lambda: self.session.display.size)
+        if not (0 <= x < width and 0 <= y < height):
+            raise WebDriverError(
+                "move target out of bounds", f"({x:g}, {y:g}) is not on the display of {width} x {height} pixels"
+            )
+        return math.floor(x), math.floor(y)
+
+    async def _scroll(self, action: Scroll) -> None:
+        target = await self._target(action, (0, 0))
+
+        def turn() -> None:
+            display = self.session.display
+            display.move_pointer(*target)
+            for delta, back, forth in ((action.dy, "up", "down"), (action.dx, "left", "right")):
+                notches = max(1, round(abs(delta) / NOTCH_PX)) if delta else 0
+                for _ in range(notches):
+                    button = WHEEL[forth if delta > 0 else back]
+                    display.button(button, down=True)
+                    display.button(button, down=False)
+
+        await self.session.x(turn)
+
+    async def release(self) -> None:
+        """Release every key and button that actions left down, the last pressed first."""
+        for action in reversed(list(self._down)):
+            if isinstance(action, Key):
+                await self.key(action.key, down=False)
+            elif isinstance(action, Button):
+                number = BUTTONS[action.button]
+                await self.session.x(partial(self.session.display.button, number, down=False))
+        self._down.clear()
+        self.sources.clear()
+        await self.settle()
+
+    # Values
+
+    async def set_value(self, node: Node, value: Any) -> None:
+        """Set a value through accessibility: a number of a slider or spin button, the text of an entry."""
+        bus = self.session.bus
+        if isinstance(value, int | float) and not isinstance(value, bool) and node.offers(VALUE):
+            await bus.set_property(node.ref, VALUE, "CurrentValue", Variant("d", float(value)))
+            return
+        if node.offers(EDITABLE_TEXT):
+            if await bus.call(node.ref, EDITABLE_TEXT, "SetTextContents", "s", (str(value),)):
+                return
+            raise WebDriverError("invalid element state", f"{describe(node)} refuses the text: read-only?")
+        raise WebDriverError("invalid element state", f"{describe(node)} has neither a text nor a value to set")
+
+
+def describe(node: Node) -> str:
+    """An element in a message: role and name."""
+    return f"{node.role} {node.name!r}" if node.name else f"{node.role} without a name"

@@ -1,0 +1,512 @@
+"""One WebDriver session: its desktop, the applications on it, windows, elements, and the finding of them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from lxml import etree
+
+from devices.desktop import locators
+from devices.desktop.atspi import (
+    ACCESSIBLE,
+    COMPONENT,
+    TEXT,
+    AtspiBus,
+    AtspiError,
+    Call,
+    Event,
+    Ref,
+    accessibility_address,
+    property_call,
+    property_value,
+    states_of,
+)
+from devices.desktop.capabilities import Settings
+from devices.desktop.desk import Desk, marked, open_desk, window_manager
+from devices.desktop.mirror import Mirror, Node
+from devices.desktop.names import DIALOG_ROLES, has_state
+from devices.desktop.source import build_document, to_xml
+from devices.desktop.x11 import Display, Rect
+from devices.webdriver import WebDriverError
+
+T = TypeVar("T")
+
+# Events wake a waiting command; this is how often it looks all the same, for toolkits that are silent about some changes.
+LOOK_AGAIN_S = 0.25
+
+SCROLLING_ROLES = frozenset({"viewport", "scroll pane", "list", "list box", "tree", "tree table", "table"})
+
+
+class Session:
+    """One client's session. Commands run one at a time; the server sees to that."""
+
+    def __init__(self, number: str, settings: Settings) -> None:
+        self.id = number
+        self.settings = settings
+        self.implicit_s = settings.implicit_s
+        self.page_load_s = settings.page_load_s
+        self.script_s = settings.script_s
+        self.desk: Desk
+        self.display: Display
+        self.bus: AtspiBus
+        self.mirrors: list[Mirror] = []
+        self.window: Ref | None = None
+        self.changed = asyncio.Event()
+        self._app: asyncio.subprocess.Process | None = None
+        self._elements: dict[str, tuple[Mirror, Ref]] = {}
+        self._element_ids: dict[Ref, str] = {}
+        self._serial = itertools.count(1)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"x11-{number[:8]}")
+        self._identified: set[Ref] = set()
+        self._no_identifier: set[str] = set()  # buses of toolkits without the property AccessibleId
+
+    # Beginning and end
+
+    @classmethod
+    async def start(cls, number: str, settings: Settings) -> Session:
+        """Open the desktop, start or attach to the application and wait for its window.
+
+        Raises WebDriverError("session not created"); whatever was started by then is ended.
+        """
+        self = cls(number, settings)
+        self.desk = await open_desk(settings)
+        try:
+            self.display = await self.x(lambda: Display(self.desk.display))
+            if self.desk.own and window_manager(settings.window_manager) is not None:
+                await self.x(lambda: self.display.wait_for_window_manager(settings.start_timeout_s))
+            address = await accessibility_address(self.desk.session_bus)
+            self.bus = await AtspiBus.connect(address, settings.command_timeout_s)
+            self.bus.listen(self._on_event)
+            if settings.command:
+                await self.launch(settings.command, settings.folder)
+            elif settings.whole_desktop:
+                await self.gather()
+            else:
+                await self._attach()
+            return self
+        except BaseException:
+            await self.end()
+            raise
+
+    async def end(self) -> None:
+        """End the application that was started, the desktop when it is the session's own, and all that they left."""
+        if hasattr(self, "display"):
+            with suppress(Exception):
+                async with asyncio.timeout(2):
+                    await self.x(self.display.keyboard.restore)
+        if hasattr(self, "bus"):
+            self.bus.close()
+        if hasattr(self, "desk"):
+            await self.desk.end()
+        if hasattr(self, "display"):
+            with suppress(Exception):
+                self.display.close()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def x(self, work: Callable[[], T]) -> T:
+        """Run something on the X connection, in its thread; "timeout" if the X server does not answer."""
+        try:
+            async with asyncio.timeout(self.settings.command_timeout_s + self.settings.start_timeout_s):
+                return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except TimeoutError:
+            raise WebDriverError("timeout", f"the X server {self.desk.display} does not answer") from None
+
+    async def launch(self, command: tuple[str, ...], folder: str | None = None) -> None:
+        """Start an application and wait until it shows a window, which becomes the current one."""
+        process = self._app = await self.desk.start(command, folder)
+        began = time.monotonic()
+
+        def reached() -> bool:
+            return any(node.has("showing") for mirror in self.mirrors for node in mirror.windows())
+
+        while True:
+            self.changed.clear()
+            await self.gather()
+            if reached():
+                break
+            gone = process.returncode is not None and not await asyncio.to_thread(self._others_run)
+            if gone:
+                raise WebDriverError(
+                    "session not created",
+                    f"{' '.join(command)} ended with exit code {process.returncode} before it showed a window: "
+                    f"{self.desk.output() or 'no message'}",
+                )
+            if time.monotonic() - began > self.settings.start_timeout_s:
+                raise WebDriverError(
+                    "session not created",
+                    f"{' '.join(command)} showed no accessible window on {self.desk.display} within "
+                    f"{self.settings.start_timeout_s:g} s; it said: {self.desk.output() or 'nothing'}",
+                )
+            await self.wait_change(LOOK_AGAIN_S)
+        self.choose_window()
+
+    def _others_run(self) -> bool:
+        # A launcher may hand over to a process of its own and end.
+        ours = {process.pid for process in self.desk.started}
+        return bool(set(marked(self.desk.mark)) - ours)
+
+    async def _attach(self) -> None:
+        settings = self.settings
+        await self.gather()
+        if not self.mirrors:
+            wanted = f"process {settings.attach_pid}" if settings.attach_pid else f"name {settings.attach_name!r}"
+            names = [str(mirror) for mirror in await self._all_mirrors()]
+            raise WebDriverError(
+                "session not created",
+                f"no accessible application of {wanted} on {self.desk.display}; there are: {', '.join(names) or 'none'}",
+            )
+        self.choose_window()
+
+    async def _all_mirrors(self) -> list[Mirror]:
+        found = []
+        for ref in await self.bus.applications():
+            mirror = Mirror(self.bus, ref, await self.bus.pid_of(ref.bus))
+            with suppress(AtspiError):
+                mirror.root.name = await self.bus.property(ref, ACCESSIBLE, "Name")
+            found.append(mirror)
+        return found
+
+    async def gather(self) -> None:
+        """Bring the list of this session's applications, and their trees, up to date."""
+        for ref in await self.bus.applications():
+            if any(mirror.root.ref.bus == ref.bus for mirror in self.mirrors):
+                continue
+            pid = await self.bus.pid_of(ref.bus)
+            mirror = Mirror(self.bus, ref, pid)
+            with suppress(AtspiError):
+                mirror.root.name = await self.bus.property(ref, ACCESSIBLE, "Name")
+            if self._ours(mirror):
+                self.mirrors.append(mirror)
+        await self.refresh()
+
+    def _ours(self, mirror: Mirror) -> bool:
+        settings = self.settings
+        if settings.attach_pid is not None:
+            return mirror.pid == settings.attach_pid
+        if settings.attach_name is not None:
+            return mirror.root.name == settings.attach_name
+        if settings.whole_desktop or self.desk.own:
+            return True
+        with suppress(OSError):
+            return self.desk.mark.encode() in Path(f"/proc/{mirror.pid}/environ").read_bytes()
+        return False
+
+    def _on_event(self, event: Event) -> None:
+        if event.kind == "DBus.NameOwnerChanged":
+            name, _, owner = event.body
+            if not owner:
+                for mirror in self.mirrors:
+                    if mirror.root.ref.bus == name:
+                        mirror.alive = False
+            self.changed.set()
+            return
+        for mirror in self.mirrors:
+            if mirror.root.ref.bus == event.ref.bus:
+                mirror.on_event(event)
+        self.changed.set()
+
+    # Waiting
+
+    async def wait_change(self, seconds: float) -> None:
+        """Until an event arrives that came after `changed` was cleared, `seconds` at most."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.changed.wait()
+        except TimeoutError:
+            pass
+
+    async def until(self, look: Callable[[], Awaitable[T | None]], seconds: float) -> T | None:
+        """What `look` finds, looking again after each event, for `seconds` at most; None if it finds nothing."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.changed.clear()
+            found = await look()
+            left = deadline - time.monotonic()
+            if found is not None or left <= 0:
+                return found
+            await self.wait_change(min(left, LOOK_AGAIN_S))
+
+    async def refresh(self) -> None:
+        """Bring all mirrors up to date; those of applications that ended go. "no such window" when none is left of some."""
+        had = bool(self.mirrors)
+        for mirror in list(self.mirrors):
+            try:
+                await mirror.refresh()
+            except WebDriverError as error:
+                if error.code != "no such window":
+                    raise
+                self.mirrors.remove(mirror)
+        if had and not self.mirrors and not self.settings.whole_desktop:
+            raise WebDriverError("no such window", f"the application of the session has ended{self._last_words()}")
+
+    def _last_words(self) -> str:
+        code = None if self._app is None else self._app.returncode
+        said = self.desk.output()
+        return ("" if code is None else f" (exit code {code})") + (f"; its last output: {said}" if said else "")
+
+    # Windows
+
+    def windows(self) -> list[tuple[Mirror, Node]]:
+        """All windows of the session's applications."""
+        return [(mirror, node) for mirror in self.mirrors for node in mirror.windows()]
+
+    def handle(self, node: Node) -> str:
+        """The window's handle, the same as long as the window lives."""
+        return f"window-{node.ref.bus[1:].replace('.', '-')}-{node.ref.path.rsplit('/', 1)[-1]}"
+
+    def choose_window(self) -> None:
+        """Make the active window the current one, else the first that shows, else none."""
+        listed = [node for _, node in self.windows()]
+        showing = [node for node in listed if node.has("showing")]
+        active = [node for node in showing if node.has("active")]
+        best = (active or showing or listed)[:1]
+        self.window = best[0].ref if best else None
+
+    async def current(self) -> tuple[Mirror, Node]:
+        """The current window; raises WebDriverError("no such window") when it was closed."""
+        await self.gather()
+        if self.window is None and self.settings.whole_desktop:
+            self.choose_window()
+        for mirror, node in self.windows():
+            if node.ref == self.window:
+                return mirror, node
+        others = ", ".join(f"{self.handle(node)} {node.name!r}" for _, node in self.windows())
+        raise WebDriverError("no such window", f"the current window is closed; open windows: {others or 'none'}")
+
+    async def x_window(self, mirror: Mirror, node: Node) -> int:
+        """The X window of a top level: of the same process, with the same title or, if that is not enough, place."""
+        extents = await self.extents(node.ref)
+
+        def choose() -> int | None:
+            mine = [number for number in self.display.windows() if mirror.pid is None or self._same(number, mirror.pid)]
+            titled = [number for number in mine if self.display.title(number) == node.name]
+            candidates = titled or mine
+
+            def distance(number: int) -> int:
+                rect = self.display.rect(number)
+                return sum(abs(a - b) for a, b in zip(rect, extents, strict=True))
+
+            return min(candidates, key=distance, default=None)
+
+        number = await self.x(choose)
+        if number is None:
+            raise WebDriverError("no such window", f"window {node.name!r} of {mirror!r} has no X window that shows")
+        return number
+
+    def _same(self, number: int, pid: int) -> bool:
+        owner = self.display.pid(number)
+        return owner is None or owner == pid
+
+    def dialog(self) -> tuple[Mirror, Node] | None:
+        """The modal dialog that stands over the session's windows, if one does."""
+        for mirror, node in reversed(self.windows()):
+            if node.has("showing") and (node.has("modal") or node.role == "alert") and node.role in DIALOG_ROLES:
+                return mirror, node
+        return None
+
+    # Elements
+
+    def included(self, node: Node) -> bool:
+        """Whether a find considers the node: what shows, or would if it were scrolled to."""
+        if self.settings.hidden or node.has("showing"):
+            return True
+        if not node.has("visible"):
+            return False
+        above = node.parent
+        while above is not None and above.has("visible"):
+            if above.role in SCROLLING_ROLES and above.has("showing"):
+                return True
+            above = above.parent
+        return False
+
+    def element_id(self, mirror: Mirror, node: Node) -> str:
+        """The reference of an element, the same each time it is found."""
+        known = self._element_ids.get(node.ref)
+        if known is None:
+            known = f"element-{self.id[:8]}-{next(self._serial)}"
+            self._element_ids[node.ref] = known
+            self._elements[known] = (mirror, node.ref)
+        return known
+
+    async def element(self, number: str) -> tuple[Mirror, Node]:
+        """The element of a reference, with its states as they are now.
+
+        Raises WebDriverError "no such element" for references that this session never gave, "stale element reference" when it
+        is gone and "no such window" when its application is.
+        """
+        if number not in self._elements:
+            raise WebDriverError("no such element", f"this session knows no element {number}")
+        mirror, ref = self._elements[number]
+        if not mirror.alive:
+            raise WebDriverError("stale element reference", f"the application of element {number} has ended")
+        try:
+            states = states_of(await self.bus.call(ref, ACCESSIBLE, "GetState"))
+        except AtspiError as error:
+            if error.gone:
+                raise WebDriverError("stale element reference", f"element {number} is gone ({ref.path})") from error
+            raise
+        if has_state(states, "defunct"):
+            raise WebDriverError("stale element reference", f"element {number} is gone ({ref.path})")
+        node = mirror.find(ref)
+        if node is None:
+            await mirror.refresh()
+            node = mirror.find(ref)
+        if node is None:
+            raise WebDriverError("stale element reference", f"element {number} is no longer part of its window")
+        node.states = states
+        return mirror, node
+
+    async def roots(self, start: Node | None, mirror: Mirror | None) -> list[tuple[Mirror, Node]]:
+        """Where a find looks: below an element, or in the current window and the popups of its application, or everywhere."""
+        if start is not None and mirror is not None:
+            return [(mirror, start)]
+        if self.settings.scope == "application" or self.settings.whole_desktop:
+            await self.gather()
+            return [(each, each.root) for each in self.mirrors]
+        current, window = await self.current()
+        return [(current, window), *((current, popup) for popup in current.popups())]
+
+    async def find(self, using: object, value: object, element: str | None, *, many: bool) -> list[str]:
+        """References of what a locator means; with `many` false the first only. Waits as long as the implicit time-out.
+
+        Raises WebDriverError("no such element") when nothing is found and `many` is false.
+        """
+        strategy, expression = locators.check(using, value)
+
+        async def look() -> list[str] | None:
+            mirror, start = (None, None) if element is None else await self.element(element)
+            if mirror is not None:
+                await mirror.refresh()
+            roots = await self.roots(start, mirror)
+            matches = await self._match(strategy, expression, roots, whole=start is None)
+            return [self.element_id(owner, node) for owner, node in (matches if many else matches[:1])] or None
+
+        found = await self.until(look, self.implicit_s)
+        if found is None:
+            # An event may have been missed (scrolling tells nothing): read everything once more before saying no.
+            for each in self.mirrors:
+                each.mark_stale()
+            found = await look()
+        if found is None and not many:
+            raise WebDriverError("no such element", self._nothing(strategy, expression))
+        return found or []
+
+    def _nothing(self, strategy: str, expression: str) -> str:
+        where = next((repr(node.name) for _, node in self.windows() if node.ref == self.window), "the application")
+        others = [f"{self.handle(node)} {node.name!r}" for _, node in self.windows() if node.ref != self.window]
+        hint = f"; other windows, to be switched to: {', '.join(others)}" if others else ""
+        return f"nothing in {where} with {strategy} {expression!r}{hint}"
+
+    async def _match(
+        self, strategy: str, expression: str, roots: list[tuple[Mirror, Node]], *, whole: bool
+    ) -> list[tuple[Mirror, Node]]:
+        owner = {root.ref.bus: mirror for mirror, root in roots}
+        nodes = [root for _, root in roots]
+        include = self._include(nodes)
+        if strategy in locators.NEEDS_IDENTIFIERS:
+            await self.identify(node for root in nodes for node in root.walk() if include(node))
+        texts: dict[Node, str] = {}
+        if strategy in locators.NEEDS_TEXTS and "text" in expression:
+            texts = await self.texts([node for root in nodes for node in root.walk() if include(node)])
+
+        def document() -> tuple[etree._Element, dict[etree._Element, Node]]:
+            return build_document(self._document_roots(nodes) if whole else nodes, include, texts=texts)
+
+        return [
+            (owner[node.ref.bus], node) for node in locators.match(strategy, expression, nodes, include, document)
+        ]  # fmt: skip
+
+    def _include(self, roots: Iterable[Node]) -> Callable[[Node], bool]:
+        inside = {root.ref for root in roots}
+        tops = {node.ref for mirror in self.mirrors for node in mirror.root.children}
+
+        def include(node: Node) -> bool:
+            # Of an application's windows only those that are looked in; with the application itself a root, all of them.
+            if node.ref in tops and node.ref not in inside and not any(m.root.ref in inside for m in self.mirrors):
+                return False
+            return self.included(node)
+
+        return include
+
+    def _document_roots(self, nodes: list[Node]) -> list[Node]:
+        roots: dict[Ref, Node] = {}
+        for node in nodes:
+            root = node if node.parent is None else node.parent
+            roots[root.ref] = root
+        return list(roots.values())
+
+    async def identify(self, nodes: Iterable[Node]) -> None:
+        fresh = [n for n in nodes if n.identifier is None and n.ref.bus not in self._no_identifier]
+        if not fresh:
+            return
+        first = await self.bus.batch([property_call(fresh[0].ref, ACCESSIBLE, "AccessibleId")])
+        if isinstance(first[0], AtspiError) and not first[0].gone:
+            self._no_identifier.add(fresh[0].ref.bus)  # Qt 5, GTK 2
+            answers = await self.bus.batch([Call(node.ref, ACCESSIBLE, "GetAttributes") for node in fresh])
+            for node, answer in zip(fresh, answers, strict=True):
+                node.identifier = "" if isinstance(answer, AtspiError) else str(answer.get("id", ""))
+            return
+        answers = await self.bus.batch([property_call(node.ref, ACCESSIBLE, "AccessibleId") for node in fresh])
+        for node, answer in zip(fresh, answers, strict=True):
+            node.identifier = str(property_value(answer, ""))
+
+    async def extents(self, ref: Ref) -> Rect:
+        """Where the element stands on the display, as the application says now."""
+        try:
+            return Rect(*await self.bus.call(ref, COMPONENT, "GetExtents", "u", (0,)))
+        except AtspiError as error:
+            if error.name.endswith(("UnknownMethod", "UnknownInterface")):
+                raise WebDriverError("element not interactable", f"{ref.path} has no place on the screen") from error
+            raise
+
+    async def texts(self, nodes: list[Node]) -> dict[Node, str]:
+        """The texts of those of the nodes that hold text."""
+        holders = [node for node in nodes if node.offers(TEXT)]
+        answers = await self.bus.batch([Call(node.ref, TEXT, "GetText", "ii", (0, -1)) for node in holders])
+        return {
+            node: answer for node, answer in zip(holders, answers, strict=True) if not isinstance(answer, AtspiError)
+        }  # fmt: skip
+
+    async def text(self, node: Node) -> str:
+        """An element's text: what it holds as text, else its name."""
+        if node.offers(TEXT):
+            return str(await self.bus.call(node.ref, TEXT, "GetText", "ii", (0, -1)))
+        return node.name
+
+    async def source(self) -> str:
+        """The tree of the current window (or of all, by lab:scope) as XML, with identifiers, texts and places."""
+        roots = await self.roots(None, None)
+        nodes = [root for _, root in roots]
+        include = self._include(nodes)
+        listed = [*nodes, *locators.walk_included(nodes, include)]
+        await self.identify(listed)
+        placed = [node for node in listed if node.offers(COMPONENT)]
+        holders = [node for node in listed if node.offers(TEXT)]
+        answers = await self.bus.batch(
+            [Call(node.ref, COMPONENT, "GetExtents", "u", (0,)) for node in placed]
+            + [Call(node.ref, TEXT, "GetText", "ii", (0, -1)) for node in holders]
+        )
+        rects = {
+            node: Rect(*answer)
+            for node, answer in zip(placed, answers, strict=False)
+            if not isinstance(answer, AtspiError)
+        }
+        texts = {
+            node: answer
+            for node, answer in zip(holders, answers[len(placed) :], strict=True)
+            if not isinstance(answer, AtspiError)
+        }
+        document, _ = build_document(self._document_roots(nodes), include, texts=texts, rects=rects)
+        return to_xml(document)
+
+    def processes(self) -> list[int]:
+        """Every process that runs for this session."""
+        return [pid for pid in marked(self.desk.mark) if pid != os.getpid()]
