@@ -6,7 +6,7 @@ pulseaudio pulseaudio-utils libpulse0
 pipewire pipewire-pulse wireplumber dbus-daemon
 libportaudio2 libasound2-plugins
 chromium chromium-driver firefox-esr
-openssh-server openssh-client
+openssh-server openssh-client rsync socat ser2net uhubctl iproute2
 postgresql-15
 "
 

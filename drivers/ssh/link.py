@@ -149,6 +149,8 @@ def _opened(settings: SshSettings, dial: Dial | None) -> Transport:
         if known := KnownHosts(settings.known_hosts).algorithms(settings.known_as):
             options.key_types = [name for name in options.key_types if name in known] or options.key_types
         transport.start_client(timeout=timeout_s)
+        if not transport.initial_kex_done:
+            raise TimeoutError
     except (paramiko.SSHException, EOFError, OSError) as exc:
         transport.close()
         raise HostUnreachableError(
