@@ -32,7 +32,7 @@ def score_files(
     """
     if rate is not None and rate not in RATES:
         raise ExpectedError(f"--rate must be one of {', '.join(map(str, RATES))}, not {rate}", USAGE)
-    limits = _thresholds(thresholds, given)
+    limits = limits_of(thresholds, given)
     others = _others(beside)
     from audio import AudioError, judge, pair_up, score, write_report
     from audio.adapters import OtherScoreError
@@ -134,7 +134,8 @@ def list_references(out: Path | None, *, as_json: bool) -> int:
     return PASSED
 
 
-def _thresholds(path: Path | None, given: dict[str, Any]) -> Thresholds:
+def limits_of(path: Path | None, given: dict[str, Any]) -> Thresholds:
+    """The limits of a file, those given singly in their place. Raises ExpectedError for what is no limit."""
     from pydantic import ValidationError
 
     from audio import Thresholds

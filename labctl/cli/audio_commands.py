@@ -74,6 +74,36 @@ def audio_score(
     )
 
 
+@audio_app.command("batch")
+def audio_batch(
+    pairs: Annotated[Path, typer.Argument(help="CSV with the columns reference and recording, name if you like.")],
+    *,
+    as_json: Json = False,
+    reports: Annotated[
+        Path | None, typer.Option("--reports", help="Folder for a page on each pair that fails.", show_default=False)
+    ] = None,
+    thresholds: Annotated[
+        Path | None, typer.Option("--thresholds", help="YAML file of limits.", show_default=False)
+    ] = None,
+    min_mos: Annotated[float | None, typer.Option(help="Lowest MOS, 1 to 5.", show_default=False)] = None,
+    max_delay_ms: Annotated[float | None, typer.Option(help="Longest delay.", show_default=False)] = None,
+    rate: Annotated[
+        int | None, typer.Option(help="Score at 8000, 16000 or 48000 Hz instead of the references' rates.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", min=1, max=256, help="How many at a time; half the processors unless given.")
+    ] = None,
+) -> None:
+    """Score hundreds of pairs side by side; the worst verdict decides the exit code, as of `labctl run`."""
+    from labctl.cli.audio_batch import score_batch
+
+    limits = {"min_mos": min_mos, "max_delay_ms": max_delay_ms}
+    given = {name: value for name, value in limits.items() if value is not None}
+    raise typer.Exit(
+        score_batch(pairs, thresholds=thresholds, given=given, rate=rate, reports=reports, jobs=jobs, as_json=as_json)
+    )
+
+
 @audio_app.command("measure")
 def audio_measure(
     recording: Annotated[Path, typer.Argument(help="A WAV, FLAC or OGG file.")],

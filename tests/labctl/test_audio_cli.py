@@ -134,3 +134,36 @@ def test_devices_are_listed_and_a_server_that_is_not_there_is_named() -> None:
     document = json.loads(done.stdout)
     assert all(each["system"] == "portaudio" for each in document["items"])
     assert any("/nowhere/pulse" in problem for problem in document["problems"])
+
+
+def test_a_list_of_pairs_is_scored_with_progress_and_the_worst_decides(folder: Path) -> None:
+    lines = ["name,reference,recording", *[f"call {turn},male_1,late.wav" for turn in range(3)]]
+    lines += ["muted,male_1,mute.wav", ",male_1,gone.wav"]
+    (folder / "pairs.csv").write_text("\n".join(lines), encoding="utf-8")
+    done = labctl("batch", folder / "pairs.csv", "--min-mos", "4", "--rate", "16000", "--reports", folder / "pages")
+    assert done.returncode == 3, done.stderr
+    assert "3 of 5: " in done.stderr
+    table = [line for line in done.stdout.splitlines() if "male_1" in line]
+    assert [next(word for word in line.split() if word in ("errored", "failed", "passed")) for line in table] == [
+        "errored",
+        "failed",
+        "passed",
+        "passed",
+        "passed",
+    ]
+    assert "gone.wav: there is no such file" in table[0]
+    assert "MOS is 1" in table[1]
+    assert done.stdout.splitlines()[-1].startswith("3 passed, 1 failed, 1 errored; MOS 1.00 to 4.6")
+    assert [page.name for page in (folder / "pages").iterdir()] == ["0004-mute.html"]
+
+
+def test_a_batch_is_one_document_for_programs_and_a_bad_list_names_its_line(folder: Path) -> None:
+    (folder / "one.csv").write_text("recording,reference\nlate.wav,male_1\n", encoding="utf-8")
+    done = labctl("batch", folder / "one.csv", "--rate", "16000", "--json")
+    assert done.returncode == 0, done.stderr
+    [item] = json.loads(done.stdout)["items"]
+    assert (item["verdict"], item["name"]) == ("passed", "late.wav")
+    assert item["measurements"]["delay"] == pytest.approx(100, abs=1)
+    (folder / "bad.csv").write_text("recording,reference\nlate.wav,\n", encoding="utf-8")
+    bad = labctl("batch", folder / "bad.csv")
+    assert (bad.returncode, "bad.csv:2: reference is empty" in bad.stderr) == (2, True)
