@@ -26,6 +26,7 @@ from labctl.store.leasing import Grant
 from labctl.submission import Submissions
 from labctl.virtual_sound import VirtualSound
 from labctl.webdriver import WebDriverService, webdriver_devices
+from labctl.webhooks import Webhooks
 from labctl.workers import worker_pool
 
 log = structlog.get_logger(__name__)
@@ -114,11 +115,13 @@ def run_daemon(
         def concerned(grant: Grant) -> bool:
             return fleet.concerned(grant) or not web.isdisjoint(grant.devices)
 
+        webhooks = Webhooks(store)
         leases.listen(Listeners(fleet.granted, fleet.granted, ended, concerned))
         for grant in store.write(running.held_by_people):
             fleet.granted(grant, time.monotonic() + grant.duration_s - DEADLINE_MARGIN_S)
         sequencer.recover()
         fleet.on_change = presence.changed = webdriver.targets.on_change = leases.schedule
+        stack.callback(webhooks.stop)
         stack.callback(presence.stop)
         stack.callback(leases.stop)
         stack.callback(fleet.close)
@@ -128,6 +131,7 @@ def run_daemon(
         webdriver.start()
         leases.start()
         sequencer.start()
+        webhooks.start()
         leases.schedule()
         audio_jobs.resume()
         yield Daemon(

@@ -25,6 +25,7 @@ from labctl.api import (
     signals,
     tokens,
     webdriver,
+    webhooks,
 )
 from labctl.api.common import Asker, TheDaemon
 from labctl.api.identity import Identify, SameOrigin
@@ -52,6 +53,7 @@ def create_app(daemon: Daemon) -> ASGIApp:
         events,
         tokens,
         policies,
+        webhooks,
     ):
         app.include_router(module.router)
     problems.install(app)
