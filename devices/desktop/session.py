@@ -132,7 +132,8 @@ class Session:
             await self.gather()
             if reached():
                 break
-            gone = process.returncode is not None and not await asyncio.to_thread(self._others_run)
+            # A launcher may hand over to a process of its own and end well.
+            gone = process.returncode not in (None, 0) and not await asyncio.to_thread(self._others_run, process.pid)
             if gone:
                 raise WebDriverError(
                     "session not created",
@@ -148,10 +149,12 @@ class Session:
             await self.wait_change(LOOK_AGAIN_S)
         self.choose_window()
 
-    def _others_run(self) -> bool:
-        # A launcher may hand over to a process of its own and end.
-        ours = {process.pid for process in self.desk.started}
-        return bool(set(marked(self.desk.mark)) - ours)
+    def _others_run(self, leader: int) -> bool:
+        for pid in marked(self.desk.mark):
+            with suppress(ProcessLookupError):
+                if os.getsid(pid) == leader:
+                    return True
+        return False
 
     async def _attach(self) -> None:
         settings = self.settings

@@ -40,27 +40,27 @@ def build_document(
     """
     nodes: dict[etree._Element, Node] = {}
     listed = list(roots)
+
+    def append(parent: etree._Element | None, node: Node) -> etree._Element:
+        tag = role_tag(node.role)
+        attributes = _attributes(node, (texts or {}).get(node), (rects or {}).get(node))
+        element = etree.Element(tag, attributes) if parent is None else etree.SubElement(parent, tag, attributes)
+        nodes[element] = node
+        for child in node.children:
+            if include(child):
+                append(element, child)
+        return element
+
+    if len(listed) == 1 and listed[0].role == "application":
+        return append(None, listed[0]), nodes
     document = etree.Element("desktop")
     for root in listed:
-        _append(document, root, include, texts or {}, rects or {}, nodes)
-    if len(document) == 1 and nodes[document[0]].role == "application":
-        document = document[0]
-        parent = document.getparent()
-        if parent is not None:
-            parent.remove(document)
+        append(document, root)
     return document, nodes
 
 
-def _append(
-    parent: etree._Element,
-    node: Node,
-    include: Callable[[Node], bool],
-    texts: Mapping[Node, str],
-    rects: Mapping[Node, Rect],
-    nodes: dict[etree._Element, Node],
-) -> None:
-    tag = role_tag(node.role)
-    attributes = {"name": clean(node.name), "class": tag, "role": node.role}
+def _attributes(node: Node, text: str | None, rect: Rect | None) -> dict[str, str]:
+    attributes = {"name": clean(node.name), "class": role_tag(node.role), "role": node.role}
     if node.identifier:
         attributes["id"] = clean(node.identifier)
     if node.description:
@@ -68,17 +68,11 @@ def _append(
     for state in STATE_ATTRIBUTES:
         if has_state(node.states, state):
             attributes[state] = "true"
-    text = texts.get(node)
     if text is not None:
         attributes["text"] = clean(text)
-    rect = rects.get(node)
     if rect is not None:
         attributes |= {"x": str(rect.x), "y": str(rect.y), "width": str(rect.width), "height": str(rect.height)}
-    element = etree.SubElement(parent, tag, attributes)
-    nodes[element] = node
-    for child in node.children:
-        if include(child):
-            _append(element, child, include, texts, rects, nodes)
+    return attributes
 
 
 def to_xml(document: etree._Element) -> str:
