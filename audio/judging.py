@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from audio.plain import figure
 from audio.scoring import AudioScore
 from audio.thresholds import Thresholds
 
@@ -35,7 +36,7 @@ class Judged:
         """For people: the value and the limit that it breaks or keeps."""
         limits = [f"{word} {limit:g}" for word, limit in self._limits() if limit is not None]
         unit = "" if self.unit == "1" else f" {self.unit}"
-        value = "could not be measured" if self.value is None else f"is {self.value:.4g}{unit}"
+        value = "could not be measured" if self.value is None else f"is {figure(self.value)}{unit}"
         return f"{self.name} {value}" + (f", must be {' and '.join(limits)}{unit}" if limits else "")
 
 

@@ -15,6 +15,12 @@ def finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
+def figure(value: float) -> str:
+    """A measured value for people: four figures, all those before the point, and no sign on a zero."""
+    text = f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return "0" if text == "-0" else text
+
+
 def plain(value: Any) -> Any:
     """Dataclasses, tuples and enumerations as what JSON has; what is not finite becomes null."""
     match value:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from audio.intervals import Interval
 from audio.judging import Judged, Judgement
+from audio.plain import figure
 from audio.plots import overview_svg, spectrum_svg
 from audio.scoring import AudioScore, Pair
 
@@ -140,7 +141,7 @@ def _facts(score: AudioScore) -> str:
         (f"{score.recording.bandwidth.high_hz / 1000:.1f} kHz", score.recording.bandwidth.band.value),
     ]
     if score.drift_ppm is not None:
-        facts.insert(1, (f"{score.drift_ppm:+.0f} ppm", "clock drift"))
+        facts.insert(1, (f"{figure(round(score.drift_ppm))} ppm", "clock drift"))
     cells = "".join(f'<div class="fact"><b>{_text(value)}</b><span>{_text(name)}</span></div>' for value, name in facts)
     return f'<div class="facts">{cells}</div>'
 
@@ -170,7 +171,7 @@ def _measurement(each: Judged) -> str:
     }[each.passed]
     cells = [
         _text(each.name),
-        "–" if each.value is None else f"{each.value:.4g}",
+        "–" if each.value is None else figure(each.value),
         "" if each.unit == "1" else _text(each.unit),
         "" if each.low is None else f"{each.low:g}",
         "" if each.high is None else f"{each.high:g}",

@@ -201,13 +201,17 @@ def _document(scored: AudioScore, judgement: Judgement) -> dict[str, Any]:
 
 
 def _print(scored: AudioScore, judgement: Judgement) -> None:
+    from audio.plain import figure
+
     print(f"MOS {scored.mos:.2f}")
     for reason in scored.reasons:
         print(f"  {reason.text}")
     rows = []
     for each in judgement.measurements:
         value = (
-            "not measurable" if each.value is None else f"{each.value:.4g}{'' if each.unit == '1' else ' ' + each.unit}"
+            "not measurable"
+            if each.value is None
+            else f"{figure(each.value)}{'' if each.unit == '1' else ' ' + each.unit}"
         )
         bounds = (("≥", each.low), ("≤", each.high))
         limits = [f"{sign} {bound:g}" for sign, bound in bounds if bound is not None]

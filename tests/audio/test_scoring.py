@@ -10,6 +10,7 @@ import pytest
 
 from audio import AudioError, Thresholds, analyse, judge, pair_up, reference, score, write_report
 from audio.files import read_audio
+from audio.plain import figure
 from audio.recording import Recording
 from audio.reference.signals import noise, tone
 from audio.report import report_html
@@ -194,3 +195,11 @@ def test_names_are_found_and_others_are_not():
     assert set(audio.__all__) <= {name for name in audio.__all__ if getattr(audio, name)}
     with pytest.raises(AttributeError, match="no attribute 'tenor'"):
         _ = audio.tenor
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(15650.4, "15650"), (3.1416, "3.142"), (-25.96, "-25.96"), (-0.0, "0"), (0.00012345, "0.0001234")],
+)
+def test_figures_are_for_people(value: float, text: str) -> None:
+    assert figure(value) == text
