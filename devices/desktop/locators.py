@@ -36,9 +36,11 @@ def check(strategy: object, expression: object) -> tuple[str, str]:
     return strategy, expression
 
 
-def walk_included(roots: Iterable[Node], include: Include) -> Iterator[Node]:
-    """The nodes below the roots (without these) that `include` lets through, in document order."""
+def walk_included(roots: Iterable[Node], include: Include, *, whole: bool = False) -> Iterator[Node]:
+    """The nodes below the roots, with these when `whole`, that `include` lets through, in document order."""
     for root in roots:
+        if whole:
+            yield root
         stack = [child for child in reversed(root.children) if include(child)]
         while stack:
             node = stack.pop()
@@ -46,12 +48,16 @@ def walk_included(roots: Iterable[Node], include: Include) -> Iterator[Node]:
             stack.extend(child for child in reversed(node.children) if include(child))
 
 
-def match(strategy: str, expression: str, roots: list[Node], include: Include, document: DocumentOf) -> list[Node]:
-    """The nodes below `roots` that the locator means, in document order. `document` gives the XML and the node of each element.
+def match(
+    strategy: str, expression: str, roots: list[Node], include: Include, document: DocumentOf, *, whole: bool
+) -> list[Node]:
+    """The nodes below `roots` (with them when `whole`) that the locator means, in document order.
+
+    `document` gives the XML and the node of each element.
 
     Raises WebDriverError("invalid selector") for expressions that do not parse or select no elements.
     """
-    nodes = walk_included(roots, include)
+    nodes = walk_included(roots, include, whole=whole)
     match strategy:
         case "accessibility id":
             listed = list(nodes)
@@ -68,7 +74,7 @@ def match(strategy: str, expression: str, roots: list[Node], include: Include, d
             wanted = role_tag(expression)
             return [node for node in nodes if wanted in ("*", role_tag(node.role))]
         case _:
-            return _by_path(strategy, expression, roots, document)
+            return _by_path(strategy, expression, None if whole else roots[0], document)
 
 
 def _compile(strategy: str, expression: str, *, below: bool) -> etree.XPath:
@@ -81,10 +87,10 @@ def _compile(strategy: str, expression: str, *, below: bool) -> etree.XPath:
         raise WebDriverError("invalid selector", f"{strategy} {expression!r}: {error}") from error
 
 
-def _by_path(strategy: str, expression: str, roots: list[Node], document: DocumentOf) -> list[Node]:
+def _by_path(strategy: str, expression: str, start: Node | None, document: DocumentOf) -> list[Node]:
     root, nodes = document()
-    context = next((element for element, node in nodes.items() if len(roots) == 1 and node is roots[0]), root)
-    compiled = _compile(strategy, expression, below=context is not root)
+    context = next((element for element, node in nodes.items() if node is start), root)
+    compiled = _compile(strategy, expression, below=start is not None)
     try:
         found = compiled(context)
     except etree.XPathError as error:

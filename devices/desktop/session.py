@@ -424,7 +424,7 @@ class Session:
             return build_document(self._document_roots(nodes) if whole else nodes, include, texts=texts)
 
         return [
-            (owner[node.ref.bus], node) for node in locators.match(strategy, expression, nodes, include, document)
+            (owner[node.ref.bus], node) for node in locators.match(strategy, expression, nodes, include, document, whole=whole)
         ]  # fmt: skip
 
     def _include(self, roots: Iterable[Node]) -> Callable[[Node], bool]:
