@@ -99,7 +99,7 @@ def uses_status(node: Node) -> bool:
 def condition(text: str) -> Node:
     """The tree of an `if:`, which may do without `${{ }}`."""
     stripped = text.strip()
-    whole = _TEMPLATE.fullmatch(stripped)
+    whole = _TEMPLATE.fullmatch(stripped) if stripped.count("${{") == 1 else None
     if whole is None and _TEMPLATE.search(stripped):
         raise ExpressionError("write either one ${{ ... }} around all of it, or none")
     return parse(whole[1] if whole else stripped)
@@ -180,6 +180,8 @@ def _written_out(node: Node) -> tuple[Path, list[Node]]:
 def _property(value: Any, key: Any, node: Property) -> Any:
     if value is UNKNOWN or key is UNKNOWN:
         return UNKNOWN
+    if value is None:  # of a step that was left out, say
+        return None
     path = ".".join(str(each) for each in next(references(node), ("the value",)))
     if isinstance(value, Mapping):
         if key not in value:
