@@ -36,6 +36,17 @@ ACCESSIBLE_ENVIRONMENT = {
     "ACCESSIBILITY_ENABLED": "1",
 }
 
+# No keys and buttons of the window manager's own: a manager that looks at each click first delays it behind later input.
+OPENBOX_CONFIG = """<?xml version="1.0" encoding="UTF-8"?>
+<openbox_config xmlns="http://openbox.org/3.4/rc">
+  <focus><focusNew>yes</focusNew><followMouse>no</followMouse></focus>
+  <placement><policy>Smart</policy><center>yes</center></placement>
+  <desktops><number>1</number><popupTime>0</popupTime></desktops>
+  <keyboard/>
+  <mouse/>
+</openbox_config>
+"""
+
 END_GRACE_S = 3.0
 
 
@@ -121,6 +132,10 @@ async def _start_own(desk: Desk, settings: Settings) -> None:
     desk.session_bus = await _start_answering(desk, dbus, settings.start_timeout_s, "dbus-daemon")
     desk.environment["DBUS_SESSION_BUS_ADDRESS"] = desk.session_bus
     manager = window_manager(settings.window_manager)
+    if manager == ("openbox",):
+        config = desk.folder / "openbox.xml"
+        config.write_text(OPENBOX_CONFIG, encoding="utf-8")
+        manager = (*manager, "--sm-disable", "--config-file", str(config))
     if manager is not None:
         await desk.start(manager)
 

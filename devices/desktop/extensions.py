@@ -143,8 +143,8 @@ async def menu(on: Context, given: dict[str, Any]) -> Any:
         async def look(step: str = step, above: Node | None = start) -> tuple[Mirror, Node] | None:
             for mirror, root in await session.roots(None, None):
                 for node in (above or root).walk():
-                    # Above its menus a desktop has other things of the same name.
-                    if node.name == step and node.role in roles and node is not above and node.has("showing"):
+                    # GTK pads the names of items that have a shortcut.
+                    if node.name.strip() == step.strip() and node.role in roles and node is not above and node.has("showing"):
                         return mirror, node
             return None
 

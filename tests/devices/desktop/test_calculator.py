@@ -167,7 +167,7 @@ def test_errors_are_those_of_w3c(calculator: webdriver.Remote, bar: WebElement) 
         with pytest.raises(InvalidSelectorException, match="selects no elements"):
             calculator.find_element(By.XPATH, "count(//*)")
         with pytest.raises(NoSuchWindowException):
-            calculator.switch_to.window("window-of-nobody")
+            calculator.execute("switchToWindow", {"handle": "window-of-nobody"})
         with pytest.raises(NoAlertPresentException):
             _ = calculator.switch_to.alert.text
         with pytest.raises(JavascriptException, match="desktop: click"):
