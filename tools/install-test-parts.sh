@@ -8,6 +8,7 @@ libportaudio2 libasound2-plugins
 chromium chromium-driver firefox-esr
 openssh-server openssh-client rsync socat ser2net uhubctl iproute2
 postgresql-15
+xvfb at-spi2-core libatk-adaptor openbox mate-calc mousepad zenity featherpad
 "
 
 command -v npm >/dev/null 2>&1 || packages="$packages npm"
