@@ -194,7 +194,7 @@ def _settings(asked: dict[str, Any]) -> Settings:
     if arguments and not app:
         raise WebDriverError("invalid argument", "arguments are given but no appium:app or lab:app to start with them")
     attach = asked.get("lab:attach")
-    pid, name = _attach(attach)
+    attach_pid, attach_name = _attach(attach)
     if app and attach is not None:
         raise WebDriverError("invalid argument", "either an application to start or lab:attach, not both")
     display = read.text("lab:display")
@@ -207,8 +207,8 @@ def _settings(asked: dict[str, Any]) -> Settings:
         command=app + arguments,
         environment=read.table("lab:environment", "appium:environment"),
         folder=read.text("lab:workingDirectory", "appium:appWorkingDir"),
-        attach_pid=pid,
-        attach_name=name,
+        attach_pid=attach_pid,
+        attach_name=attach_name,
         display=display,
         screen=_screen(read.text("lab:screen") or "1280x1024x24"),
         session_bus=read.text("lab:sessionBus"),

@@ -144,7 +144,12 @@ async def menu(on: Context, given: dict[str, Any]) -> Any:
             for mirror, root in await session.roots(None, None):
                 for node in (above or root).walk():
                     # GTK pads the names of items that have a shortcut.
-                    if node.name.strip() == step.strip() and node.role in roles and node is not above and node.has("showing"):
+                    if (
+                        node.name.strip() == step.strip()
+                        and node.role in roles
+                        and node is not above
+                        and node.has("showing")
+                    ):
                         return mirror, node
             return None
 
