@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +68,8 @@ def heard(standing: Call, name: str, *, settle: bool) -> tuple[Heard, int]:
 
 
 def peer(reference: Samples, recording: Samples) -> float | None:
+    if not np.any(recording):
+        return None
     narrow = [resample_poly(sound.astype(float), 1, 3) for sound in (reference, recording)]
     try:
         return float(pesq(16_000, *narrow, "wb"))
@@ -85,24 +88,22 @@ def row(condition: str, name: str, result: Heard, tries: int, reference: Samples
     return Row(condition, name, score.mos, wide_band, aligned, score.delay_ms, concealed, stretched, tries)
 
 
-def calls(server: PulseServer, voices: tuple[str, ...], clean: int, lines: dict[str, Line]) -> list[Row]:
-    rows = []
+def calls(server: PulseServer, voices: tuple[str, ...], clean: int, lines: dict[str, Line]) -> Iterator[Row]:
     for turn in range(clean):
         name = voices[turn % len(voices)]
         with call(server) as standing:
             result, tries = heard(standing, name, settle=True)
-            rows.append(row("clean", name, result, tries))
+            yield row("clean", name, result, tries)
             if turn < len(voices):
                 other = VOICES[(VOICES.index(name) + 2) % 4]
-                rows.append(row(f"scored as {other}", name, result, tries, voice(other)))
+                yield row(f"scored as {other}", name, result, tries, voice(other))
                 standing.mute()
                 muted, tries = heard(standing, name, settle=False)
-                rows.append(row("muted", name, muted, tries))
+                yield row("muted", name, muted, tries)
     for label, line in lines.items():
         for name in voices:
             with call(server, line) as standing:
-                rows.append(row(label, name, *heard(standing, name, settle=True)))
-    return rows
+                yield row(label, name, *heard(standing, name, settle=True))
 
 
 def number(value: float | None, digits: int) -> str:
@@ -114,23 +115,24 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one voice, clean and at 6 kbit/s")
     quick = parser.parse_args().quick
     lines = {"Opus 6 kbit/s": LINES["Opus 6 kbit/s"]} if quick else LINES
-    with PulseServer.start() as server:
-        rows = calls(server, VOICES[:1] if quick else VOICES, 1 if quick else 10, lines)
     print("| call | voice | MOS | PESQ-WB | PESQ, aligned | delay ms | concealed % | stretched ms | recordings taken |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for each in rows:
-        cells = (
-            each.condition,
-            each.voice,
-            number(each.mos, 2),
-            number(each.wide_band, 2),
-            number(each.aligned, 2),
-            number(each.delay_ms, 0),
-            number(100 * each.concealed_ratio, 1),
-            number(each.stretched_ms, 0),
-            str(each.tries),
-        )
-        print(f"| {' | '.join(cells)} |")
+    rows = []
+    with PulseServer.start() as server:
+        for each in calls(server, VOICES[:1] if quick else VOICES, 1 if quick else 10, lines):
+            rows.append(each)
+            cells = (
+                each.condition,
+                each.voice,
+                number(each.mos, 2),
+                number(each.wide_band, 2),
+                number(each.aligned, 2),
+                number(each.delay_ms, 0),
+                number(100 * each.concealed_ratio, 1),
+                number(each.stretched_ms, 0),
+                str(each.tries),
+            )
+            print(f"| {' | '.join(cells)} |", flush=True)
     clean = [each.mos for each in rows if each.condition == "clean"]
     print(f"\n{len(clean)} clean calls: median {statistics.median(clean):.2f}, least {min(clean):.2f}.", end=" ")
     squeezed = [each.mos for each in rows if each.condition == "Opus 6 kbit/s"]

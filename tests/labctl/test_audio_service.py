@@ -6,6 +6,7 @@ import io
 import os
 import struct
 import time
+from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,29 @@ class ScriptedPool:
 def scored(passed: bool = True, reason: str = "", report: bool = False) -> Scored:
     row = {"name": "MOS", "value": 4.2, "unit": "1", "low": 3.5, "high": None, "verdict": "passed"}
     return Scored(passed, reason, (row,), {"mos": 4.2}, report)
+
+
+class KeptPool:
+    """The processes of one daemon, handed on to the next: to start them anew takes longer than most tests."""
+
+    def __init__(self, pool: AudioPool) -> None:
+        self._pool = pool
+        self.processes = pool.processes
+        self.run = pool.run
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def kept_pool() -> Iterator[AudioPool]:
+    pool = AudioPool()
+    yield pool
+    pool.close()
+
+
+@pytest.fixture(autouse=True)
+def daemons_share_processes(kept_pool: AudioPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labctl.daemon.AudioPool", lambda: KeptPool(kept_pool))
 
 
 @pytest.fixture
