@@ -295,7 +295,11 @@ async def set_window_rect(on: Context) -> Any:
             display.set_state(number, maximised, on=False)
         now = display.outer_rect(number)
         wanted = {name: int(on.body[name]) for name in now._fields if on.body.get(name) is not None}
-        display.place(number, now._replace(**wanted))
+        # A frame that comes back with the end of a maximised state changes what the size inside it has to be.
+        for _ in range(3):
+            display.place(number, now._replace(**wanted))
+            if display.outer_rect(number) == now._replace(**wanted):
+                break
         return display.outer_rect(number)
 
     return (await on.session.x(place))._asdict()

@@ -256,16 +256,17 @@ class Mirror:
         calls: list[Call] = []
         for ref, node in zip(refs, known, strict=True):
             calls.append(Call(ref, ACCESSIBLE, "GetState"))
-            calls.append(property_call(ref, ACCESSIBLE, "Name"))
-            if node is None or node is self.root:
+            if self._unknown(node):
+                calls.append(property_call(ref, ACCESSIBLE, "Name"))
                 calls.append(property_call(ref, ACCESSIBLE, "Description"))
                 calls.append(Call(ref, ACCESSIBLE, "GetRole"))
                 calls.append(Call(ref, ACCESSIBLE, "GetInterfaces"))
         answers = iter(await self.bus.batch(calls))
         found: list[_Item] = []
         for ref, node in zip(refs, known, strict=True):
-            states, name = next(answers), property_value(next(answers), "")
-            if node is None or node is self.root:
+            states = next(answers)
+            if node is None or self._unknown(node):
+                name = property_value(next(answers), "")
                 description = property_value(next(answers), "")
                 role, interfaces = next(answers), next(answers)
                 shape: tuple[Any, ...] = (
@@ -274,11 +275,15 @@ class Mirror:
                     description,
                 )
             else:
-                shape = (node.interfaces, node.role, node.description)
+                name, shape = node.name, (node.interfaces, node.role, node.description)
             if isinstance(states, AtspiError):
                 continue  # gone between its parent's answer and our question
             found.append(_Item(ref, parents.get(ref), -1, -1, shape[0], name, shape[1], shape[2], states_of(states)))
         return found
+
+    def _unknown(self, node: Node | None) -> bool:
+        # Applications with a cache tell of new names and descriptions by events.
+        return node is None or node is self.root or self._cached is False
 
     def _build(self, items: dict[Ref, _Item]) -> None:
         nodes: dict[Ref, Node] = {}

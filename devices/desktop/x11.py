@@ -20,7 +20,7 @@ BUTTONS = {0: 1, 1: 2, 2: 3, 3: 8, 4: 9}  # W3C's button numbers (left, middle, 
 WHEEL = {"up": 4, "down": 5, "left": 6, "right": 7}
 SHIFT = 0xFFE1
 
-PING_TIMEOUT_S = 10.0
+PING_TIMEOUT_S = 3.0
 MAP_TIMEOUT_S = 2.0
 
 
