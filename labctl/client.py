@@ -111,19 +111,66 @@ class Lab:
         require: Sequence[Mapping[str, Any]] = (),
         duration_s: float = 60,
         wait_s: float = 0,
+        **wish: Any,
     ) -> Lease:
         """Take devices by name, or by `{"kind": ..., "labels": {...}}`; all or none.
 
-        The lease is renewed in the background until it is released. Raises LabClientError with status 409 when
-        somebody else has them for longer than `wait_s`.
+        The lease is renewed in the background until it is released. `wish`: `priority`, `rooms`, `heartbeat_s`,
+        `limit_s` as of the HTTP API. Raises LabClientError with status 409 when somebody else has them for longer than
+        `wait_s`.
         """
-        wanted: dict[str, Any] = {"duration_s": duration_s, "wait_s": wait_s}
+        granted = self.request_lease(devices, require=require, duration_s=duration_s, wait_s=wait_s, **wish)
+        return Lease(self, granted, duration_s)
+
+    def request_lease(
+        self,
+        devices: Sequence[str] = (),
+        *,
+        require: Sequence[Mapping[str, Any]] = (),
+        duration_s: float = 60,
+        wait_s: float = 0,
+        **wish: Any,
+    ) -> dict[str, Any]:
+        """As `lease`, without renewing it: the lease as the API shows it. With `starts_at` (ISO 8601) a reservation."""
+        wanted: dict[str, Any] = {"duration_s": duration_s, "wait_s": wait_s, **wish}
         if devices:
             wanted["devices"] = list(devices)
         if require:
             wanted["require"] = [dict(each) for each in require]
-        granted = self.request("POST", "/api/v1/leases", json=wanted, timeout=wait_s + 30)
-        return Lease(self, granted, duration_s)
+        return self.request("POST", "/api/v1/leases", json=wanted, timeout=wait_s + 30)
+
+    def renew(self, lease: str, duration_s: float | None = None) -> dict[str, Any]:
+        """Let a lease last for `duration_s` from now, or for its first duration."""
+        return self.request("POST", f"/api/v1/leases/{lease}/renew", json={"duration_s": duration_s})
+
+    def beat(self, lease: str) -> dict[str, Any]:
+        """Say that the holder of a lease with a heartbeat lives."""
+        return self.request("POST", f"/api/v1/leases/{lease}/heartbeat")
+
+    def hand_over(self, lease: str, to: str) -> dict[str, Any]:
+        """Make somebody else the holder of a lease; its fencing number changes."""
+        return self.request("POST", f"/api/v1/leases/{lease}/hand-over", json={"to": to})
+
+    def release(self, lease: str, reason: str = "") -> dict[str, Any]:
+        """End a lease, a waiting request or a reservation. Somebody else's needs a reason."""
+        return self.request("DELETE", f"/api/v1/leases/{lease}", params={"reason": reason})
+
+    def show_lease(self, lease: str) -> dict[str, Any]:
+        """One lease; while it waits, `waits_for` says for what, who has it until when, and when it likely starts."""
+        return self.request("GET", f"/api/v1/leases/{lease}")
+
+    def maintain(self, device: str, reason: str, *, end_lease: bool = False) -> dict[str, Any]:
+        """Take a device out of service, and with `end_lease` away from who holds it."""
+        body = {"reason": reason, "end_lease": end_lease}
+        return self.request("POST", f"/api/v1/devices/{device}/maintenance", json=body)
+
+    def return_device(self, device: str) -> dict[str, Any]:
+        """Put a device back into service, from maintenance or quarantine."""
+        return self.request("POST", f"/api/v1/devices/{device}/return")
+
+    def daemons(self) -> list[dict[str, Any]]:
+        """The daemons that form the lab; `alive` those that were heard of lately."""
+        return self._items("/api/v1/daemons", {})
 
     # Jobs
 

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from labctl import __version__
 from labctl.api import (
     audio,
+    daemons,
     devices,
     docs,
     emergency,
@@ -28,6 +29,7 @@ from labctl.api import (
     webhooks,
 )
 from labctl.api.common import Asker, TheDaemon
+from labctl.api.forwarding import Forwarding
 from labctl.api.identity import Identify, SameOrigin
 from labctl.api.metrics import CountRequests, Metrics
 from labctl.api.mount import MountWebDriver
@@ -53,13 +55,15 @@ def create_app(daemon: Daemon) -> ASGIApp:
         events,
         tokens,
         policies,
+        daemons,
         webhooks,
     ):
         app.include_router(module.router)
     problems.install(app)
     _describe(app)
     _add_plain_pages(app, Metrics(daemon.store))
-    inner = Identify(emergency.EmergencyStop(SameOrigin(app), daemon), daemon.authority)
+    here = emergency.EmergencyStop(SameOrigin(app), daemon)
+    inner = Identify(Forwarding(here, daemon), daemon.authority)
     return MountWebDriver(inner, daemon.webdriver, daemon.authority)
 
 

@@ -1,18 +1,28 @@
-"""GET /devices: what the lab has, how it is, and who holds it."""
+"""Devices over HTTP: what the lab has, how it is, who holds it; taken out of service and put back."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter
+from pydantic import Field
 
-from labctl.api.common import Asker, Cursor, Limit, Page, TheDaemon, iso, page
+from labctl.api.common import Asker, Body, Cursor, Limit, Page, TheDaemon, iso, page
 from labctl.auth import Resource, authorise, authorise_list, may
 from labctl.errors import NotFoundError
+from labctl.store import Transaction, inventory, leasing
+from labctl.store.leasing import Grant
 from labctl.store.tables import devices, lease_devices, leases
 
 router = APIRouter(prefix="/api/v1/devices", tags=["devices"])
+
+
+class Maintenance(Body):
+    """Why, and whether the lease that holds the device ends now."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
+    end_lease: bool = False
 
 
 @router.get("")
@@ -48,6 +58,33 @@ def show_device(name: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
     return _show(row)
 
 
+@router.post("/{name}/maintenance")
+def maintain_device(name: str, maintenance: Maintenance, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
+    """Take a device out of service. Who holds it keeps it, unless `end_lease` is set; nobody gets it afterwards."""
+    authorise(asker, "devices.maintain", Resource("device", name))
+    why = f"{maintenance.reason} ({asker.name})"
+
+    def work(transaction: Transaction) -> list[Grant]:
+        inventory.set_device_state(transaction, name, "maintenance", why)
+        if not maintenance.end_lease:
+            return []
+        lease = leasing.holding(transaction, name)
+        return (
+            [] if lease is None else [leasing.end(transaction, lease, "released", f"{name} is in maintenance: {why}")]
+        )
+
+    daemon.leases.change(work)
+    return show_device(name, daemon, asker)
+
+
+@router.post("/{name}/return")
+def return_device(name: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
+    """Put a device back into service, from maintenance or quarantine."""
+    authorise(asker, "devices.return", Resource("device", name))
+    daemon.leases.change(lambda transaction: inventory.return_device(transaction, name))
+    return show_device(name, daemon, asker)
+
+
 def _with_leases() -> sa.Select[Any]:
     held = sa.and_(lease_devices.c.device == devices.c.name, lease_devices.c.held)
     joined = devices.outerjoin(lease_devices, held).outerjoin(leases, leases.c.id == lease_devices.c.lease_id)
@@ -73,5 +110,10 @@ def _show(row: sa.Row[Any]) -> dict[str, Any]:
         "since": iso(row.state_since),
         "labels": row.labels,
         "room": row.room,
+        "model": row.model,
+        "site": row.site,
+        "capabilities": row.capabilities,
+        "facts": row.facts,
+        "daemon": row.daemon,
         "lease": lease,
     }

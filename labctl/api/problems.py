@@ -10,6 +10,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DataError, OperationalError
 from starlette.exceptions import HTTPException
 
 from drivers.documents import DocumentError
@@ -33,6 +34,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(DeviceError, _device_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(DataError, _not_storable)
+    app.add_exception_handler(OperationalError, _database_error)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -52,6 +55,18 @@ def _document_error(_request: Request, error: Exception) -> JSONResponse:
 
 def _device_error(_request: Request, error: Exception) -> JSONResponse:
     return problem(503, "Device failed", str(error))
+
+
+def _database_error(request: Request, error: Exception) -> JSONResponse:
+    log.error("the database does not do its work", path=request.url.path, error=str(error).strip())
+    why = str(getattr(error, "orig", error)).strip().splitlines()[0]
+    told = f"the lab's database does not take or give anything now ({why}); nothing was changed. Ask again when it does"
+    return problem(503, "Database unavailable", told)
+
+
+def _not_storable(_request: Request, error: Exception) -> JSONResponse:
+    why = str(getattr(error, "orig", error)).strip().splitlines()[0]
+    return problem(422, "Invalid input", f"the database cannot keep what was sent: {why}")
 
 
 def _invalid_request(_request: Request, error: Exception) -> JSONResponse:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from labctl.cli import access_commands
+from labctl.cli import access_commands, lease_commands
 from labctl.cli.audio_commands import audio_app
 from labctl.cli.exits import USAGE
 from labctl.cli.job_commands import jobs_app, run
@@ -24,18 +24,17 @@ app = typer.Typer(
 robots_app = typer.Typer(help="Robots: how they are, emergency stop.", invoke_without_command=True)
 course_app = typer.Typer(help="Driving courses.", no_args_is_help=True)
 lidar_app = typer.Typer(help="LiDARs.", no_args_is_help=True)
-leases_app = typer.Typer(help="Leases: who holds what, until when.", invoke_without_command=True)
 for name, sub in (
     ("robots", robots_app),
     ("course", course_app),
     ("lidar", lidar_app),
     ("jobs", jobs_app),
-    ("leases", leases_app),
     ("audio", audio_app),
 ):
     app.add_typer(sub, name=name)
 
 access_commands.add_to(app)
+lease_commands.add_to(app)
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
 Url = Annotated[str | None, typer.Option("--url", help="The daemon. [env: LABCTL_URL]", show_default=False)]
@@ -84,37 +83,6 @@ def serve(
 
 
 app.command()(run)
-
-
-@app.command()
-def devices(
-    kind: Annotated[str | None, typer.Option(help="Only this kind.", show_default=False)] = None,
-    as_json: Json = False,
-    url: Url = None,
-) -> None:
-    """What the lab has, how it is and who holds it."""
-    from labctl.cli.listing import show_devices
-
-    raise typer.Exit(show_devices(url, kind, as_json=as_json))
-
-
-@leases_app.callback()
-def leases(context: typer.Context, as_json: Json = False, url: Url = None) -> None:
-    """Who holds what, until when."""
-    if context.invoked_subcommand is None:
-        from labctl.cli.listing import show_leases
-
-        raise typer.Exit(show_leases(url, as_json=as_json))
-
-
-@leases_app.command("release")
-def leases_release(
-    lease: str, reason: Annotated[str, typer.Option(help="Goes into the event log.")] = "", url: Url = None
-) -> None:
-    """End a lease now."""
-    from labctl.cli.listing import release_lease
-
-    raise typer.Exit(release_lease(url, lease, reason))
 
 
 @robots_app.callback()

@@ -28,10 +28,19 @@ def show_leases(url: str | None, *, as_json: bool) -> int:
         print_json(items)
         return 0
     rows = [
-        (each["id"], each["state"], each["holder"], ", ".join(each["devices"]), each["job"], each["expires_at"])
+        (
+            each["id"],
+            each["state"],
+            each["holder"],
+            ", ".join(each["devices"]),
+            each["job"],
+            each["granted_at"] or each["starts_at"],
+            each["expires_at"],
+        )
         for each in items
     ]
-    print_table(("lease", "state", "holder", "devices", "job", "until"), rows, "nobody holds or waits for anything")
+    columns = ("lease", "state", "holder", "devices", "job", "since", "until")
+    print_table(columns, rows, "nobody holds or waits for anything")
     return 0
 
 

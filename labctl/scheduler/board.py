@@ -300,7 +300,7 @@ class Board:
         while self._expiries and self._expiries[0][0] <= now:
             moment, lease = heapq.heappop(self._expiries)
             holding = self.holdings.get(lease)
-            if holding is not None and holding.expires_at == moment:
+            if holding is not None and holding.expires_at == moment and lease not in over:
                 over.append(lease)
         return over
 

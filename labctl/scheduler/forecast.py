@@ -32,7 +32,7 @@ class Outlook:
 def look_ahead(board: Board, request: Request, now: float) -> Outlook:
     """What the forecast of `request` depends on."""
     count = len(board.devices)
-    free_at = np.full(count, now)
+    free_at = np.full(count, float(now))
     for holding in board.holdings.values():
         for name in holding.devices:
             free_at[board.index[name]] = max(holding.likely, now + _OVERDUE_S)

@@ -225,6 +225,12 @@ def find(transaction: Transaction, lease: str) -> sa.Row[Any]:
     return row
 
 
+def holding(transaction: Transaction, device: str) -> str | None:
+    """The lease that holds a device, if one does."""
+    board = memory_of(transaction).board
+    return board.holder.get(board.index[device]) if device in board.index else None
+
+
 def holder_of(transaction: Transaction, lease: str) -> str | None:
     """Who holds an active lease; None when it is not active."""
     active = memory_of(transaction).active.get(lease)
