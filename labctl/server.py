@@ -22,6 +22,8 @@ from labctl.daemon import run_daemon
 # Threads that compute hand over to the one that answers an emergency stop this often (Python's standard is 5 ms).
 _SWITCH_S = 0.0005
 _BACKLOG = 2048
+# Long: who drives a browser thinks between commands, and takes a connection that just closed for a failure.
+_KEEP_ALIVE_S = 120
 _LARGEST_MESSAGE = 256 << 20  # of a websocket: screenshots of large pages come as one
 # Between the motion guards, which go first (-10), and everything else (0).
 _NICE = -5
@@ -117,6 +119,7 @@ def serve(
             lifespan="on",
             server_header=False,
             timeout_graceful_shutdown=2,
+            timeout_keep_alive=_KEEP_ALIVE_S,
             backlog=_BACKLOG,
             # A proxy's word on the client's address, for the audit log; only a proxy on this machine is believed.
             proxy_headers=exposure.behind_proxy,

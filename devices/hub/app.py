@@ -69,7 +69,7 @@ class Hub:
     async def _route(self, visit: Visit) -> Reply | None:
         """An answer of our own, or None when a target's was sent."""
         name = await self._gate.enter(visit.scope)
-        path = visit.scope["raw_path"].removeprefix(self._raw_prefix).decode("ascii", "replace")
+        path = visit.scope["raw_path"].removeprefix(self._raw_prefix).decode("latin-1")
         parts = path.split("/", 3)
         if len(parts) > 2 and parts[1] == "session" and parts[2]:
             session = self._session(parts[2], name)

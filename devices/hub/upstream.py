@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import ssl
 from collections.abc import AsyncIterator
+from urllib.parse import unquote, urlsplit
 
 import aiohttp
-from multidict import CIMultiDict
-from yarl import URL
 
 from devices.hub import headers
+from devices.hub.connection import Connection
 from devices.hub.target import Call, Headers, Reply, Target, TargetError
 
 # A body up to here is read before the client sees any of it, so that one that breaks off becomes a proper error.
 WHOLE_UP_TO = 4 << 20
+_WITHOUT_LIMIT = 1 << 40
 _SILENCE_S = 60.0
 # Shorter than servers keep idle connections (Node: 5 s), so that none is used that they are about to close.
 _KEEP_IDLE_S = 3.0
-_LONGEST_HEADER = 1 << 16
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
 class Client:
@@ -25,120 +28,168 @@ class Client:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self._pools: dict[str, _Pool] = {}
 
     @property
     def session(self) -> aiohttp.ClientSession:
+        """For websockets."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_IDLE_S),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None),
-                auto_decompress=False,
-                skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
-                max_line_size=_LONGEST_HEADER,
-                max_field_size=_LONGEST_HEADER,
+                cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=None)
             )
         return self._session
 
     async def close(self) -> None:
+        for pool in self._pools.values():
+            pool.close()
+        self._pools.clear()
         if self._session is not None:
             await self._session.close()
             self._session = None
 
     def upstream(self, target: Target) -> HttpUpstream:
         """A target that speaks W3C WebDriver over HTTP."""
-        return HttpUpstream(self, target)
+        parts = urlsplit(target.url)
+        origin = f"{parts.scheme}://{target.authority}"
+        pool = self._pools.get(origin)
+        if pool is None:
+            secure = parts.scheme == "https"
+            port = parts.port or (443 if secure else 80)
+            pool = self._pools[origin] = _Pool(parts.hostname or "", port, secure, target.authority)
+        return HttpUpstream(pool, target)
 
 
 class HttpUpstream:
     """`Upstream` over HTTP/1.1."""
 
-    def __init__(self, client: Client, target: Target) -> None:
-        self._client = client
-        self._target = target
+    def __init__(self, pool: _Pool, target: Target) -> None:
+        self._pool = pool
+        parts = urlsplit(target.url)
+        self._base = parts.path.encode("latin-1")
+        self._common = b"host: " + target.authority.encode("latin-1") + b"\r\n"
+        if parts.username is not None:
+            credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+            self._common += b"authorization: Basic " + base64.b64encode(credentials) + b"\r\n"
+        self._where = target.authority
 
     async def exchange(self, call: Call, timeout_s: float, *, whole: bool = False) -> Reply:
         """Carry one command. Raises TargetError."""
+        command = f"{call.method} {call.path}"
+        connection: Connection | None = None
+        head, body = self._request(call)
         try:
             async with asyncio.timeout(timeout_s):
-                response = await self._send(call)
-                try:
-                    body = await self._body(response, whole)
-                except BaseException:
-                    response.close()
-                    raise
+                connection = await self._pool.get()
+                reply = await connection.exchange(head, body, command, _WITHOUT_LIMIT if whole else WHOLE_UP_TO)
         except TimeoutError:
-            raise TargetError(
-                f"{self._target.authority} took {call.method} {call.path} and did not answer within {timeout_s:g} s",
-                hung=True,
-            ) from None
-        except (aiohttp.ClientError, OSError, ValueError) as exc:
-            raise TargetError(self._explain(call, exc)) from exc
-        return Reply(response.status, headers.to_client(response.raw_headers), body, response.close)
+            if connection is not None:
+                connection.abort()
+                told = f"{self._where} took {command} and did not answer within {timeout_s:g} s"
+            else:
+                told = f"{self._where} cannot be reached for {command} within {timeout_s:g} s"
+            raise TargetError(told, hung=True) from None
+        except OSError as exc:
+            if connection is not None:
+                connection.abort()
+            raise TargetError(f"{self._where} cannot be reached for {command}: {exc}") from exc
+        except BaseException:
+            if connection is not None:
+                connection.abort()
+            raise
+        reply.headers = headers.to_client(reply.headers)
+        if not isinstance(reply.body, bytes):
+            reply.body = self._patiently(reply.body)
+        return reply
 
-    async def _send(self, call: Call) -> aiohttp.ClientResponse:
-        fields = CIMultiDict((_text(name), _text(value)) for name, value in call.headers)
-        if not isinstance(call.body, bytes) and call.length is not None:
-            fields["Content-Length"] = str(call.length)
-        return await self._client.session.request(
-            call.method,
-            URL(self._target.url + call.path, encoded=True),
-            headers=fields,
-            data=call.body or None,
-            allow_redirects=False,
-        )
+    def _request(self, call: Call) -> tuple[bytes, bytes | AsyncIterator[bytes]]:
+        lines = [
+            call.method.encode("latin-1") + b" " + self._base + call.path.encode("latin-1") + b" HTTP/1.1\r\n",
+            self._common,
+        ]
+        lines += [name + b": " + value + b"\r\n" for name, value in call.headers]
+        body = call.body
+        if isinstance(body, bytes):
+            if body or call.method in _WITH_BODY:
+                lines.append(b"content-length: %d\r\n" % len(body))
+        elif call.length is not None:
+            lines.append(b"content-length: %d\r\n" % call.length)
+        else:
+            lines.append(b"transfer-encoding: chunked\r\n")
+            body = _framed(body)
+        lines.append(b"\r\n")
+        return b"".join(lines), body
 
-    async def _body(self, response: aiohttp.ClientResponse, whole: bool) -> bytes | AsyncIterator[bytes]:
-        length = response.content_length
-        if whole or (length is not None and length <= WHOLE_UP_TO):
-            return await response.read()
-        begun = bytearray()
-        if length is None:
-            while len(begun) <= WHOLE_UP_TO:
-                chunk = await response.content.readany()
-                if not chunk:
-                    response.release()
-                    return bytes(begun)
-                begun += chunk
-        return self._stream(response, bytes(begun))
-
-    async def _stream(self, response: aiohttp.ClientResponse, begun: bytes) -> AsyncIterator[bytes]:
-        try:
-            if begun:
-                yield begun
-            while True:
+    async def _patiently(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """A stream, unless it falls silent."""
+        chunks = aiter(body)
+        while True:
+            try:
                 async with asyncio.timeout(_SILENCE_S):
-                    chunk = await response.content.readany()
-                if not chunk:
-                    return
-                yield chunk
-        except TimeoutError:
-            message = f"{self._target.authority} fell silent for {_SILENCE_S:g} s in the middle of a body"
-            raise TargetError(message, hung=True) from None
-        except aiohttp.ClientError as exc:
-            raise TargetError(f"{self._target.authority} closed half-way through a body ({exc})") from exc
-        finally:
-            response.close()
+                    chunk = await anext(chunks)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                message = f"{self._where} fell silent for {_SILENCE_S:g} s in the middle of a body"
+                raise TargetError(message, hung=True) from None
+            yield chunk
 
-    def _explain(self, call: Call, error: Exception) -> str:
-        where, command = self._target.authority, f"{call.method} {call.path}"
-        if isinstance(error, aiohttp.ClientConnectorError):
-            return f"{where} cannot be reached for {command}: {error.os_error}"
-        if isinstance(error, aiohttp.ClientPayloadError):
-            return f"{where} closed half-way through its answer to {command}"
-        if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError):
-            return f"{where} closed the connection instead of answering {command}"
-        return f"{where} answered {command} with what is no HTTP: {error}"
+
+class _Pool:
+    """The connections to one server."""
+
+    def __init__(self, host: str, port: int, secure: bool, where: str) -> None:
+        self._address = (host, port)
+        self._ssl = ssl.create_default_context() if secure else None
+        self._where = where
+        self._idle: list[Connection] = []
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    async def get(self) -> Connection:
+        """A connection for one exchange. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.closed and loop.time() - connection.idle_since < _KEEP_IDLE_S:
+                return connection
+            connection.abort()
+        _, made = await loop.create_connection(
+            lambda: Connection(self._where, self._take_back), *self._address, ssl=self._ssl
+        )
+        return made
+
+    def close(self) -> None:
+        for connection in self._idle:
+            connection.abort()
+        self._idle.clear()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+
+    def _take_back(self, connection: Connection) -> None:
+        loop = asyncio.get_running_loop()
+        connection.idle_since = loop.time()
+        self._idle.append(connection)
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(_KEEP_IDLE_S, self._sweep)
+
+    def _sweep(self) -> None:
+        """Close what nobody has used for a while."""
+        loop = asyncio.get_running_loop()
+        old = loop.time() - _KEEP_IDLE_S
+        for connection in self._idle:
+            if connection.idle_since <= old:
+                connection.abort()
+        self._idle = [each for each in self._idle if not each.closed]
+        self._sweeper = loop.call_later(_KEEP_IDLE_S, self._sweep) if self._idle else None
+
+
+async def _framed(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """A body of unknown length in chunks, as RFC 9112, section 7.1, has them."""
+    async for chunk in body:
+        yield b"%x\r\n%b\r\n" % (len(chunk), chunk)
+    yield b"0\r\n\r\n"
 
 
 def length_of(fields: Headers) -> int | None:
     """The Content-Length among headers, None where there is none or it makes no sense."""
     value = headers.first(fields, b"content-length")
     return int(value) if value is not None and value.isdigit() else None
-
-
-def _text(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")

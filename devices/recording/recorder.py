@@ -6,18 +6,19 @@ import base64
 import binascii
 import contextlib
 import json
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from devices.recording import film, masking
 
 _LONGEST_TEXT = 4000
+_GATHER_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +49,51 @@ class Command:
 
 
 class Recorder:
-    """The thread that writes. `workers`: who makes films; the thread itself without them."""
+    """The thread that writes. `workers`: who makes films; the thread itself without them.
+
+    It wakes up a little after there is something to do, and then does all that has gathered: waking it for each command
+    would cost the session more than the rest of its recording.
+    """
 
     def __init__(self, workers: Executor | None = None) -> None:
         self._workers = workers
-        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._work: deque[Callable[[], None]] = deque()
+        self._something = threading.Event()
+        self._hurry = threading.Event()
+        self._closing = False
         self._thread = threading.Thread(target=self._write_all, name="webdriver-recorder", daemon=True)
         self._thread.start()
 
     def open(self, folder: Path, *, commands: bool = True, mask: bool = False) -> Recording:
         """A recording that writes into `folder`."""
-        return Recording(self._work.put, self._workers, folder, commands=commands, mask=mask)
+        return Recording(self._enqueue, self._workers, folder, commands=commands, mask=mask)
 
     def close(self) -> None:
         """Write what is queued, then end."""
-        self._work.put(None)
+        self._closing = True
+        self._hurry.set()
+        self._something.set()
         self._thread.join()
 
+    def _enqueue(self, work: Callable[[], None], *, hurry: bool = False) -> None:
+        self._work.append(work)
+        if hurry:
+            self._hurry.set()
+        if not self._something.is_set():
+            self._something.set()
+
     def _write_all(self) -> None:
-        while (work := self._work.get()) is not None:
-            work()
+        while not self._closing or self._work:
+            self._something.wait()
+            self._hurry.wait(_GATHER_S)
+            self._hurry.clear()
+            self._something.clear()
+            while self._work:
+                self._work.popleft()()
+
+
+class _Enqueue(Protocol):
+    def __call__(self, work: Callable[[], None], *, hurry: bool = False) -> None: ...
 
 
 class Recording:
@@ -75,7 +101,7 @@ class Recording:
 
     def __init__(
         self,
-        enqueue: Callable[[Callable[[], None]], None],
+        enqueue: _Enqueue,
         workers: Executor | None,
         folder: Path,
         *,
@@ -159,7 +185,7 @@ class Recording:
             else:
                 done.set_exception(self._failure)
 
-        self._enqueue(end)
+        self._enqueue(end, hurry=True)
         return done
 
     @property

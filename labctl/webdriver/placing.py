@@ -60,6 +60,7 @@ class LabPlacement:
 
     parts: Parts
     device: str
+    target: Target
     candidates: Sequence[Candidate]
     run: SessionRun
     folder: Path
@@ -67,10 +68,6 @@ class LabPlacement:
     log_offset: int
     sessions: dict[str, int]  # of each device
     about: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def target(self) -> Target:
-        return self.parts.targets.target(self.device)
 
     async def began(self, session: str, capabilities: Mapping[str, Any]) -> None:
         told = {name: capabilities.get(name) for name in ("browserName", "browserVersion", "platformName")}
@@ -261,6 +258,7 @@ class LabProvider:
         return LabPlacement(
             parts=self._parts,
             device=device,
+            target=self._parts.targets.target(device),
             candidates=self._admitted(device, candidates),
             run=run,
             folder=folder,

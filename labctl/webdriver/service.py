@@ -118,7 +118,7 @@ class WebDriverService:
         self.gate.principals[principal.name] = principal
         parameters = {"capabilities": {"alwaysMatch": {**capabilities, "lab:job": run}}}
         opening = self.hub.lifecycle.open(parameters, principal.name, self._address)
-        session, value = self._in_loop(opening, _OPEN_WITHIN_S)
+        session, value = self.in_loop(opening, _OPEN_WITHIN_S)
         return OpenSession(session.id, session.device, value["capabilities"])
 
     def end(self, session: str, reason: str, verdict: Verdict = Verdict.CANCELLED) -> None:
@@ -126,7 +126,15 @@ class WebDriverService:
         found = self.hub.lifecycle.table.get(session)
         if found is None:
             raise NotFoundError(f"there is no open WebDriver session {session!r}")
-        self._in_loop(self.hub.lifecycle.end(found, Ending(verdict, reason)), 60)
+        self.in_loop(self.hub.lifecycle.end(found, Ending(verdict, reason)), 60)
+
+    def quit(self, session: str) -> None:
+        """End a session as its client does. Raises NotFoundError, UnavailableError."""
+        self.end(session, "its steps were done with it", Verdict.PASSED)
+
+    async def over(self) -> None:
+        """Wait until this task is cancelled."""
+        await asyncio.Event().wait()
 
     def sessions(self) -> list[dict[str, Any]]:
         """The open sessions, oldest first."""
@@ -197,7 +205,8 @@ class WebDriverService:
                 ends = self.hub.lifecycle.end(session, ending, gone=gone)
                 asyncio.run_coroutine_threadsafe(ends, self._loop)
 
-    def _in_loop(self, work: Coroutine[Any, Any, Result], within_s: float) -> Result:
+    def in_loop(self, work: Coroutine[Any, Any, Result], within_s: float) -> Result:
+        """Run something in the loop that serves the endpoint. Raises UnavailableError when none does."""
         if self._loop is None:
             work.close()
             raise UnavailableError("the WebDriver endpoint is not served yet, or not any more")

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+import uvloop
 from _webdriver_target import TrivialTarget, in_thread
 
 from devices.hub import Candidate, Ending, Hub, HubSettings, Target, admits
@@ -138,7 +139,7 @@ def running(shelf: Shelf, settings: HubSettings) -> Iterator[Running]:
         await hub.close()
 
     with socket.create_server(("127.0.0.1", 0), backlog=200) as listener:
-        thread = threading.Thread(target=lambda: asyncio.run(serve(listener)))
+        thread = threading.Thread(target=lambda: uvloop.run(serve(listener)))  # as the daemon does
         thread.start()
         ready.wait(10)
         yield Running(
