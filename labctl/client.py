@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from labctl.credentials import CredentialsError, find_credentials, split_userinfo
+from labctl.host_client import Host
 
 if TYPE_CHECKING:
     import ssl
@@ -286,6 +287,16 @@ class Lab:
                     file.write(block)
         partial.replace(target)
 
+    # Hosts
+
+    def hosts(self) -> list[dict[str, Any]]:
+        """All hosts with their connections."""
+        return self._items("/api/v1/hosts", {})
+
+    def host(self, name: str) -> Host:
+        """A host by name; nothing is asked of the daemon yet."""
+        return Host(self, name)
+
     # Robots
 
     def robot(self, name: str) -> Robot:
@@ -298,6 +309,24 @@ class Lab:
         """A request of the API. Raises LabClientError when it is refused or nobody answers."""
         document: dict[str, Any] = self._raw(method, path, **options).json()
         return document
+
+    def send(self, method: str, path: str, **options: Any) -> None:
+        """A request whose answer says no more than that it was done. Raises as `request` does."""
+        self._raw(method, path, **options)
+
+    @contextlib.contextmanager
+    def stream(self, method: str, path: str, **options: Any) -> Iterator[Iterator[bytes]]:
+        """The bytes of a long answer, as they come. Raises LabClientError, also when it breaks off."""
+        import httpx  # noqa: PLC0415 - see above
+
+        try:
+            with self._client().stream(method, path, timeout=httpx.Timeout(30, read=None), **options) as response:
+                if response.is_error:
+                    response.read()
+                    raise _refusal(response)
+                yield response.iter_raw()
+        except httpx.TransportError as exc:
+            raise LabClientError(f"the daemon at {self.url} broke off: {exc or type(exc).__name__}") from None
 
     def _raw(self, method: str, path: str, **options: Any) -> httpx.Response:
         import httpx  # noqa: PLC0415 - takes longer to import than all the rest

@@ -14,6 +14,7 @@ import structlog
 from labctl.auth import LOCAL_ADMINISTRATOR
 from labctl.auth.authority import Authority
 from labctl.config import Lab
+from labctl.hosts import Hosts, Sessions
 from labctl.leases import DEADLINE_MARGIN_S, Leases, Listeners
 from labctl.presence import Presence
 from labctl.registry import ActionRegistry
@@ -41,6 +42,8 @@ class Daemon:
     artifacts: ArtifactStore
     actions: ActionRegistry
     fleet: Fleet
+    hosts: Hosts
+    host_sessions: Sessions
     leases: Leases
     sequencer: Sequencer
     submissions: Submissions
@@ -55,7 +58,7 @@ class Daemon:
 
 
 @contextmanager
-def run_daemon(
+def run_daemon(  # noqa: PLR0915 - what starts, in its order
     lab: Lab, data: Path, database: str | None = None, url: str | None = None, *, trust_loopback: bool = True
 ) -> Iterator[Daemon]:
     """A daemon, from entry to exit. `url`: where other daemons of the lab reach its API. `trust_loopback`: as long as
@@ -77,9 +80,10 @@ def run_daemon(
         )
         stack.callback(authority.close)
         fleet = Fleet(lab, data, store)
+        hosts, host_sessions = Hosts(lab, data, store), Sessions()
         presence = Presence(store, lab.lab, url, lab.devices, lab.artifacts)
         web = webdriver_devices(lab)
-        presence.sign_in(set(fleet.robots) | web)
+        presence.sign_in(set(fleet.robots) | set(hosts.hosts) | web)
         local = LOCAL_ADMINISTRATOR
         store.write(lambda transaction: inventory.add_principal(transaction, local.name, local.kind))
         scratch = data / "scratch"
@@ -100,6 +104,7 @@ def run_daemon(
             artifacts=artifacts,
             actions=actions,
             bases=fleet,
+            hosts=hosts,
             workers=workers,
             scratch=scratch,
             uploaded=lambda file: audio_files.path(file)[0],
@@ -120,14 +125,17 @@ def run_daemon(
         for grant in store.write(running.held_by_people):
             fleet.granted(grant, time.monotonic() + grant.duration_s - DEADLINE_MARGIN_S)
         sequencer.recover()
-        fleet.on_change = presence.changed = webdriver.targets.on_change = leases.schedule
+        fleet.on_change = hosts.on_change = presence.changed = webdriver.targets.on_change = leases.schedule
         stack.callback(webhooks.stop)
         stack.callback(presence.stop)
         stack.callback(leases.stop)
         stack.callback(fleet.close)
+        stack.callback(hosts.close)
+        stack.callback(host_sessions.close)
         stack.callback(sequencer.close)
         presence.start()
         fleet.start()
+        hosts.start()
         webdriver.start()
         leases.start()
         sequencer.start()
@@ -140,6 +148,8 @@ def run_daemon(
             artifacts,
             actions,
             fleet,
+            hosts,
+            host_sessions,
             leases,
             sequencer,
             submissions,

@@ -8,11 +8,15 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel
 
+from drivers.protocols import PowerSwitch
 from labctl.config import Lab
+
+if TYPE_CHECKING:
+    from drivers.ssh import SshHost
 
 Parameters = TypeVar("Parameters", bound=BaseModel)
 
@@ -117,6 +121,24 @@ class Bases(Protocol):
         """When to stop by, of `time.monotonic()`; moves with renewals, in the past once the lease is over."""
 
 
+class LabHost(Protocol):
+    """A host of the lab with its power switch, if it has one."""
+
+    @property
+    def ssh(self) -> SshHost: ...
+    @property
+    def power(self) -> PowerSwitch | None: ...
+    def wait_until_up(self, timeout_s: float, wait: Callable[[float], object]) -> None:
+        """Back when it answers, or when `wait`, which sleeps, says True. Raises `drivers.ssh.HostUnreachableError`."""
+
+
+class LabHosts(Protocol):
+    """Where actions get the lab's hosts, on connections that are warm."""
+
+    def get(self, name: str) -> LabHost:
+        """The host of that name. Raises NotFoundError."""
+
+
 @dataclass(frozen=True)
 class StepContext:
     """Everything a step may touch. `folder`: an empty folder of its own, gone afterwards.
@@ -131,6 +153,7 @@ class StepContext:
     folder: Path
     workers: Executor
     bases: Bases
+    hosts: LabHosts
     cancellation: Cancellation
     emit: Callable[[str, dict[str, Any]], None]  # kind without "step.", data
     measure: Callable[[list[Measurement]], None]

@@ -17,6 +17,7 @@ from drivers.rooms import Room
 from labctl.auth.documents import read_policies
 from labctl.config.audio import AudioConfig
 from labctl.config.endpoint import EndpointConfig
+from labctl.config.host import HostConfig, host_problems, with_absolute_paths
 from labctl.config.model import DeviceConfig, Lab, LidarConfig, Name, RobotConfig, RoomConfig
 from labctl.config.webdriver import BrowserConfig, DesktopConfig, PhoneConfig
 
@@ -25,6 +26,7 @@ _OURS: dict[str, type[DeviceConfig]] = {
     "room": RoomConfig,
     "robot": RobotConfig,
     "lidar": LidarConfig,
+    "host": HostConfig,
     "audio": AudioConfig,
     "endpoint": EndpointConfig,
     "phone": PhoneConfig,
@@ -120,7 +122,8 @@ def _absolute(device: DeviceConfig, folder: Path) -> DeviceConfig:
             changes[field] = folder / value
     if isinstance(device, RoomConfig) and _is_file(device.map):
         changes["map"] = str(folder / device.map)
-    return device.model_copy(update=changes)
+    made = device.model_copy(update=changes)
+    return with_absolute_paths(made, folder) if isinstance(made, HostConfig) else made
 
 
 def _is_file(room_map: str) -> bool:
@@ -160,6 +163,7 @@ def _across(devices: dict[str, DeviceConfig]) -> list[tuple[tuple[str, ...], str
             other = bases.setdefault(device.base.url, name)
             if other != name:
                 problems.append(((name, "base", "url"), f"the motor board is that of {other} already"))
+    problems.extend(host_problems(devices))
     return problems
 
 

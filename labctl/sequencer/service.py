@@ -23,7 +23,7 @@ from labctl.registry import ActionRegistry
 from labctl.sequencer.lane import MakeContext, Place
 from labctl.sequencer.news import News
 from labctl.sequencer.run import RUN_LEASE_S, LocalRun, RunParts
-from labctl.steps import Bases, Cancellation, Measurement, StepContext, Verdict
+from labctl.steps import Bases, Cancellation, LabHosts, Measurement, StepContext, Verdict
 from labctl.store import ArtifactStore, Store, daemons, findings, running
 from labctl.store.running import Claim
 from labctl.store.tables import leases as leases_table
@@ -45,6 +45,7 @@ class Sequencer:
         artifacts: ArtifactStore,
         actions: ActionRegistry,
         bases: Bases,
+        hosts: LabHosts,
         workers: Executor,
         scratch: Path,
         uploaded: Callable[[str], Path],  # an uploaded file by its id; raises NotFoundError
@@ -54,6 +55,7 @@ class Sequencer:
         self._store = store
         self._artifacts = artifacts
         self._bases = bases
+        self._hosts = hosts
         self._workers = workers
         self._leases = leases
         self._scratch = scratch
@@ -195,6 +197,7 @@ class Sequencer:
             folder=folder,
             workers=self._workers,
             bases=self._bases,
+            hosts=self._hosts,
             cancellation=cancellation,
             emit=emit,
             measure=measure,
