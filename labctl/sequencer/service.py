@@ -24,7 +24,8 @@ from labctl.sequencer.lane import MakeContext, Place
 from labctl.sequencer.news import News
 from labctl.sequencer.run import RUN_LEASE_S, LocalRun, RunParts
 from labctl.steps import Bases, Cancellation, LabHosts, Measurement, StepContext, Verdict
-from labctl.store import ArtifactStore, Store, daemons, findings, running
+from labctl.store import ArtifactStore, Store, Transaction, daemons, findings, inventory, running
+from labctl.store.leasing import Grant
 from labctl.store.running import Claim
 from labctl.store.tables import leases as leases_table
 from labctl.store.tables import runs
@@ -164,7 +165,7 @@ class Sequencer:
                     lost = running.lost_daemons(connection, gone)
                 for daemon in lost:
                     why = f"the daemon {known[daemon].name} is gone"
-                    self._leases.change(partial(running.lose_daemon, daemon=daemon, why=why))
+                    self._leases.change(partial(_lose, daemon=daemon, why=why))
             except (LabError, SQLAlchemyError) as exc:
                 log.warning("could not look for daemons that are gone", error=str(exc))
 
@@ -224,3 +225,11 @@ class Sequencer:
         for file in sorted(folder.iterdir()):
             if file.is_file() and file.stat().st_size and file.name not in known:
                 self.keep(run, file, file.name, mimetypes.guess_type(file.name)[0] or "application/octet-stream")
+
+
+def _lose(transaction: Transaction, daemon: str, why: str) -> list[Grant]:
+    if daemons.everyone(transaction.connection, transaction.now)[daemon].alive:  # it came back meanwhile
+        return []
+    # First, so that a job that is queued again is not given the same devices at once.
+    inventory.note_gone_daemons(transaction)
+    return running.lose_daemon(transaction, daemon, why)

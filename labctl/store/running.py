@@ -185,8 +185,10 @@ def _finish_lane(
     if any(each.state != "finished" for each in own):
         return None
     worst = min((each.verdict for each in own), key=_WORST_FIRST.index)
-    reasons = [each.reason for each in own if each.verdict == worst and each.reason]
-    return _finish_run(transaction, row, worst, "; ".join(dict.fromkeys(reasons)))
+    told = dict.fromkeys(each.reason for each in own if each.verdict == worst and each.reason)
+    # Who waited in vain for a lane tells that one's reason: the reason itself is enough.
+    causes = [each for each in told if not any(other in each for other in told if other != each)]
+    return _finish_run(transaction, row, worst, "; ".join(causes))
 
 
 def _finish_run(transaction: Transaction, row: sa.Row[Any], verdict: str, reason: str) -> Grant | None:

@@ -120,10 +120,13 @@ def test_a_lane_that_dies_wakes_its_waiters_with_the_reason(
     notify = {"notify": "accepted"} if meeting == "wait" else {"barrier": "accepted"}
     dying = {"steps": [{"uses": "test.die"}, notify], "always": [{"uses": "test.linger"}]}
     waiting = {"steps": [{meeting: "accepted"}], "always": [{"uses": "test.over"}]}
-    verdict, reason = run(daemon, waiting, dying)
+    job = submit(daemon, waiting, dying)
+    row = finish(daemon, job)
     what = "notified 'accepted'" if meeting == "wait" else "came to the barrier 'accepted'"
-    assert verdict == died_of
-    assert f"the lane b ended ({died_of}: no dial tone) before it {what}" in reason
+    assert (row.verdict, row.reason) == (died_of, "no dial tone")
+    with daemon.store.read() as connection:
+        waited = connection.execute(sa.select(steps).where(steps.c.lane == "a", steps.c.number == 0)).one()
+    assert (waited.verdict, waited.reason) == (died_of, f"the lane b ended ({died_of}: no dial tone) before it {what}")
 
 
 def test_a_teardown_can_still_notify(daemon: Daemon, offer: Offer) -> None:
