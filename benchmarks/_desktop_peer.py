@@ -1,4 +1,5 @@
-"""The peers of the desktop driver, pyatspi and dogtail, on an application that runs already. Run by the system's Python.
+"""The peers of the desktop driver, pyatspi and dogtail, on an application that runs already. Run by the system's
+Python.
 
 `python3 _desktop_peer.py pyatspi|dogtail REPEATS`: one JSON object of times in milliseconds, medians.
 """
@@ -61,10 +62,10 @@ def power(find):
 def main():
     which, repeats = sys.argv[1], int(sys.argv[2])
     if which == "dogtail":
-        from dogtail.config import config
+        from dogtail.config import config  # noqa: PLC0415 - only where it is measured
 
         config.logDebugToFile = config.logDebugToStdOut = False
-        from dogtail.tree import root
+        from dogtail.tree import root  # noqa: PLC0415 - reads the configuration above
 
         def find(name):
             return root.application("mate-calc").child(name=name, showingOnly=True)

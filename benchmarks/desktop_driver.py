@@ -1,7 +1,7 @@
 """The desktop driver beside pyatspi and dogtail on one running mate-calc: finding, the whole source, 2^8 = 256.
 
-`python benchmarks/desktop_driver.py [--quick]`. The driver is asked over HTTP as a client would; the peers call libatspi in
-their own process. They need the system's Python: apt-get install python3-pyatspi python3-dogtail.
+`python benchmarks/desktop_driver.py [--quick]`. The driver is asked over HTTP as a client would; the peers call
+libatspi in their own process. They need the system's Python: apt-get install python3-pyatspi python3-dogtail.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def measure(client: Client, desk: Desk, repeats: int) -> dict[str, float]:
     bar = client.find("css selector", "editbar")
     # Each click on the calculator is followed by events that outdate the driver's mirror, as in any test.
     press = client.find("name", "5")
-    found = {
+    return {
         "session": session_ms,
         "find": timed(lambda: client.find("name", "2"), repeats),
         "find after a change": timed(
@@ -98,7 +98,6 @@ def measure(client: Client, desk: Desk, repeats: int) -> dict[str, float]:
         "power": timed(lambda: power(client, bar), repeats, lambda: client.ask("POST", f"/element/{bar}/clear", {})),
         "nodes": float(len(client.ask("POST", "/elements", {"using": "xpath", "value": "//*"}))),
     }
-    return found
 
 
 def peer(name: str, desk: Desk, repeats: int) -> dict[str, float] | None:
@@ -133,15 +132,14 @@ async def run(repeats: int) -> None:
 
 
 def show(ours: dict[str, float], peers: dict[str, dict[str, float] | None]) -> None:
-    print(
-        f"mate-calc in Advanced mode, {ours['nodes']:.0f} elements shown; medians; load average {os.getloadavg()[0]:.1f}\n"
-    )
+    print(f"mate-calc in Advanced mode, {ours['nodes']:.0f} elements shown; medians; load {os.getloadavg()[0]:.1f}\n")
     print("| | goal, ms | desktop driver, ms | pyatspi, ms | dogtail, ms | pyatspi / ours | dogtail / ours |")
     print("|---|---|---|---|---|---|---|")
     rows = {
         "find": ("find by name", "10"), "find after a change": ("find by name, the application having changed", "10"),
         "find by xpath": ("find by xpath", ""), "source": ("whole source with places and texts", "20"),
-        "power": ("2^8 = 256: four finds, four clicks, the result", "300"), "screenshot": ("screenshot, 1280 x 1024", ""),
+        "power": ("2^8 = 256: four finds, four clicks, the result", "300"),
+        "screenshot": ("screenshot, 1280 x 1024", ""),
         "session": ("session on a running display, application started", ""),
     }  # fmt: skip
     for key, (title, goal) in rows.items():

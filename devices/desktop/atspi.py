@@ -113,7 +113,10 @@ async def accessibility_address(session_bus: str) -> str:
 
 
 class AtspiBus:
-    """The accessibility bus of one desktop. Every call has `timeout_s` to be answered, else WebDriverError("timeout")."""
+    """The accessibility bus of one desktop.
+
+    Every call has `timeout_s` to be answered, else WebDriverError("timeout").
+    """
 
     def __init__(self, bus: MessageBus, timeout_s: float) -> None:
         self._bus = bus

@@ -76,7 +76,7 @@ def negotiate(body: dict[str, Any]) -> tuple[Settings, dict[str, Any]]:
     raise WebDriverError("session not created", "no capabilities that a Linux desktop can serve: " + "; ".join(refused))
 
 
-def _mismatch(asked: dict[str, Any]) -> str | None:
+def _mismatch(asked: dict[str, Any]) -> str | None:  # noqa: PLR0911 - one reason each
     platform = asked.get("platformName")
     if platform is not None and platform.lower() not in ("linux", "any"):
         return f"platformName is {platform}, this is linux"

@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from devices.desktop.actions import ELEMENT_KEY, parse_actions
@@ -145,8 +146,8 @@ async def element_property(on: Context) -> Any:
     return await attribute(on, on.parts["element"], on.parts["name"])
 
 
-async def attribute(on: Context, number: str, name: str) -> Any:
-    """An element's property by name: text, value, rect, id, a state, an object attribute; None when it has none such."""
+async def attribute(on: Context, number: str, name: str) -> Any:  # noqa: PLR0911, PLR0912 - one case a name
+    """An element's property by name: text, value, rect, id, a state, an object attribute; None if it has none."""
     session = on.session
     _, node = await session.element(number)
     plain = name.replace("_", "-")
@@ -193,7 +194,7 @@ async def element_click(on: Context) -> Any:
 
 
 async def element_clear(on: Context) -> Any:
-    await on.input.clear(*await on.element())
+    await on.input.clear((await on.element())[1])
 
 
 async def element_send_keys(on: Context) -> Any:
@@ -235,7 +236,7 @@ async def switch_window(on: Context) -> Any:
     for mirror, node in session.windows():
         if handle == session.handle(node):
             number = await session.x_window(mirror, node)
-            await session.x(lambda: session.display.activate(number))
+            await session.x(partial(session.display.activate, number))
             session.window = node.ref
             return
     names = ", ".join(f"{session.handle(node)} {node.name!r}" for _, node in session.windows())
@@ -429,7 +430,7 @@ async def type_in_alert(on: Context) -> Any:
     entry = next((node for node in dialog.walk() if node.has("editable") and node.has("showing")), None)
     if entry is None:
         raise WebDriverError("element not interactable", f"the dialog {dialog.name!r} has no field to type in")
-    await on.input.clear(mirror, entry)
+    await on.input.clear(entry)
     await on.input.type_text(mirror, entry, text)
 
 

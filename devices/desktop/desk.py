@@ -36,7 +36,8 @@ ACCESSIBLE_ENVIRONMENT = {
     "ACCESSIBILITY_ENABLED": "1",
 }
 
-# No keys and buttons of the window manager's own: a manager that looks at each click first delays it behind later input.
+# No keys and buttons of the window manager's own: a manager that looks at each click first delays it behind later
+# input.
 OPENBOX_CONFIG = """<?xml version="1.0" encoding="UTF-8"?>
 <openbox_config xmlns="http://openbox.org/3.4/rc">
   <focus><focusNew>yes</focusNew><followMouse>no</followMouse></focus>

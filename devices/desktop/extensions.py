@@ -161,7 +161,9 @@ async def menu(on: Context, given: dict[str, Any]) -> Any:
 
 
 async def wait(on: Context, given: dict[str, Any]) -> Any:
-    """{element, attribute: name, equals or contains: text, timeout: ms}: waits on events until it is so; answers the value"""
+    """{element, attribute: name, equals or contains: text, timeout: ms}: waits on events until it is so; answers the
+    value
+    """
     number, name = _number(given.get("element")), given.get("attribute", "text")
     timeout = given.get("timeout", 5000)
     if not isinstance(name, str) or isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout < 0:
@@ -183,7 +185,9 @@ async def wait(on: Context, given: dict[str, Any]) -> Any:
 
 
 async def launch(on: Context, given: dict[str, Any]) -> Any:
-    """{command: [words], workingDirectory}: another application on the session's desktop; its window becomes the current one"""
+    """{command: [words], workingDirectory}: another application on the session's desktop; its window becomes the
+    current one
+    """
     command = given.get("command")
     if not isinstance(command, list) or not command or not all(isinstance(word, str) for word in command):
         raise WebDriverError("invalid argument", f"command must be a list of words, not {command!r}")

@@ -41,11 +41,14 @@ class Interaction:
     async def click(
         self, mirror: Mirror, node: Node, how: str | None = None, *, button: int = 0, count: int = 1
     ) -> None:
-        """Click an element: by its accessible action where it has one, by the real pointer otherwise or when `how` says so."""
+        """Click an element: by its accessible action where it has one, by the real pointer otherwise or when `how`
+        says so.
+        """
         way = how or self.session.settings.click
         if way not in ("action", "pointer"):
             raise WebDriverError("invalid argument", f"a click is made by action or pointer, not by {way!r}")
-        # A menu item may open a modal dialog, and GTK answers nothing while one is open that an accessible action opened.
+        # A menu item may open a modal dialog, and GTK answers nothing while one is open that an accessible action
+        # opened.
         if way == "action" and button == 0 and count == 1 and not (node.role in ITEM_ROLES and node.has("showing")):
             if not (node.has("sensitive") or node.has("enabled")):
                 raise WebDriverError("element not interactable", f"{describe(node)} is disabled")
@@ -65,7 +68,10 @@ class Interaction:
         return ["" if isinstance(answer, AtspiError) else str(answer).lower() for answer in answers]
 
     async def do_action(self, mirror: Mirror, node: Node, number: int) -> None:
-        """Invoke an accessible action. An action that opens a modal dialog may answer only when that closes: not waited for."""
+        """Invoke an accessible action.
+
+        An action that opens a modal dialog may answer only when that closes: not waited for.
+        """
         session = self.session
         known = {window.ref for _, window in session.windows()}
         calling = asyncio.ensure_future(session.bus.call(node.ref, ACTION, "DoAction", "i", (number,)))
@@ -185,7 +191,7 @@ class Interaction:
         if await session.until(look, FOCUS_S) is None and not node.has("focusable"):
             raise WebDriverError("element not interactable", f"{describe(node)} does not take the keyboard")
 
-    async def clear(self, mirror: Mirror, node: Node) -> None:
+    async def clear(self, node: Node) -> None:
         """Empty an editable element. Raises "invalid element state" for one that is not editable."""
         if not node.offers(EDITABLE_TEXT) or not (node.has("editable") or node.has("sensitive")):
             raise WebDriverError("invalid element state", f"{describe(node)} is not editable")
@@ -193,7 +199,9 @@ class Interaction:
             raise WebDriverError("invalid element state", f"{describe(node)} refuses to be emptied: read-only?")
 
     async def type_text(self, mirror: Mirror, node: Node, text: str) -> None:
-        """Focus an element and type: characters, and W3C's special keys; modifiers hold until the NULL key or the end."""
+        """Focus an element and type: characters, and W3C's special keys; modifiers hold until the NULL key or the
+        end.
+        """
         if not node.has("sensitive") and not node.has("enabled"):
             raise WebDriverError("element not interactable", f"{describe(node)} is disabled")
         await self.focus(mirror, node)
@@ -241,7 +249,8 @@ class Interaction:
                 if shifted:
                     keyboard.key(shift, down=False)
 
-        # No more different characters at once than there are spare keys, so that none is taken from one not yet handled.
+        # No more different characters at once than there are spare keys, so that none is taken from one not yet
+        # handled.
         part: list[str] = []
         for key in keys:
             part.append(key)

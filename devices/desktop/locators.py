@@ -12,7 +12,8 @@ from devices.desktop.names import role_tag
 from devices.webdriver import WebDriverError
 
 STRATEGIES = (
-    "accessibility id", "class name", "css selector", "id", "link text", "name", "partial link text", "tag name", "xpath",
+    "accessibility id", "class name", "css selector", "id", "link text", "name", "partial link text", "tag name",
+    "xpath",
 )  # fmt: skip
 
 # These look at identifiers or texts that are not part of the mirror as it is read; the caller fetches them first.

@@ -1,4 +1,6 @@
-"""A mirror of one application's accessible tree: read in bulk, kept right by events, read again only when they say so."""
+"""A mirror of one application's accessible tree: read in bulk, kept right by events, read again only when they say
+so.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ from devices.desktop.atspi import (
 from devices.desktop.names import STATE_BIT, WINDOW_ROLES, has_state, role_name
 from devices.webdriver import WebDriverError
 
-# Without Cache.GetItems (Qt 5) an application's events are known to be incomplete: such a mirror is also read again after this.
+# Without Cache.GetItems (Qt 5) an application's events are known to be incomplete: such a mirror is also read again
+# after this.
 UNCACHED_AGE_S = 0.1
 
 # States that say where an element stands in the tree's visible part; the others are set in place.
@@ -88,7 +91,8 @@ class _Item:
 class Mirror:
     """The tree of one application on the accessibility bus.
 
-    `changed` is set whenever an event of the application arrives; whoever waits clears it first and looks again after it.
+    `changed` is set whenever an event of the application arrives; whoever waits clears it first and looks again after
+    it.
     """
 
     def __init__(self, bus: AtspiBus, root: Ref, pid: int | None) -> None:
@@ -215,7 +219,9 @@ class Mirror:
         return {item.ref: item for item in items}
 
     async def _complete(self, items: dict[Ref, _Item]) -> None:
-        """Read one by one what the bulk read left out: the ATK bridge's cache knows no widget made after the first read."""
+        """Read one by one what the bulk read left out: the ATK bridge's cache knows no widget made after the first
+        read.
+        """
         counts: dict[Ref, int] = {}
         for item in items.values():
             if item.parent is not None:
@@ -241,7 +247,8 @@ class Mirror:
             unsure = [item.ref for item in found if item.child_count != 0 and self._worth_descending(item)]
 
     def _worth_descending(self, item: _Item) -> bool:
-        # A toolkit without a cache is walked object by object: its closed menus, often most of the tree, are left closed.
+        # A toolkit without a cache is walked object by object: its closed menus, often most of the tree, are left
+        # closed.
         return self._cached is True or has_state(item.states, "showing") or item.role in WINDOW_ROLES
 
     async def _read_one(self, ref: Ref) -> _Item:

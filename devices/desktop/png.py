@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 
 def encode_png(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """An RGB picture (height, width, 3) as a PNG file (ISO/IEC 15948), each row filtered by its left neighbour ("Sub")."""
+    """An RGB picture (height, width, 3) as a PNG file (ISO/IEC 15948), each row filtered by its left neighbour
+    ("Sub").
+    """
     height, width, _ = pixels.shape
     rows = np.empty((height, 1 + width * 3), np.uint8)
     rows[:, 0] = 1
@@ -31,7 +33,8 @@ def decode_zpixmap(
 ) -> npt.NDArray[np.uint8]:
     """An X image in ZPixmap format, rows padded to 32 bits, as RGB (height, width, 3).
 
-    `masks` are the visual's red, green and blue masks (8 bits a pixel or more, TrueColor). Raises ValueError for other depths.
+    `masks` are the visual's red, green and blue masks (8 bits a pixel or more, TrueColor).
+    Raises ValueError for other depths.
     """
     if bits_per_pixel not in (16, 24, 32):
         raise ValueError(

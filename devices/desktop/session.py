@@ -39,7 +39,8 @@ from devices.webdriver import WebDriverError
 
 T = TypeVar("T")
 
-# Events wake a waiting command; this is how often it looks all the same, for toolkits that are silent about some changes.
+# Events wake a waiting command; this is how often it looks all the same, for toolkits that are silent about some
+# changes.
 LOOK_AGAIN_S = 0.25
 
 SCROLLING_ROLES = frozenset({"viewport", "scroll pane", "list", "list box", "tree", "tree table", "table"})
@@ -164,7 +165,8 @@ class Session:
             names = [str(mirror) for mirror in await self._all_mirrors()]
             raise WebDriverError(
                 "session not created",
-                f"no accessible application of {wanted} on {self.desk.display}; there are: {', '.join(names) or 'none'}",
+                f"no accessible application of {wanted} on {self.desk.display}; there are: "
+                f"{', '.join(names) or 'none'}",
             )
         self.choose_window()
 
@@ -238,7 +240,9 @@ class Session:
             await self.wait_change(min(left, LOOK_AGAIN_S))
 
     async def refresh(self) -> None:
-        """Bring all mirrors up to date; those of applications that ended go. "no such window" when none is left of some."""
+        """Bring all mirrors up to date; those of applications that ended go. "no such window" when none is left of
+        some.
+        """
         had = bool(self.mirrors)
         for mirror in list(self.mirrors):
             try:
@@ -342,8 +346,8 @@ class Session:
     async def element(self, number: str) -> tuple[Mirror, Node]:
         """The element of a reference, with its states as they are now.
 
-        Raises WebDriverError "no such element" for references that this session never gave, "stale element reference" when it
-        is gone and "no such window" when its application is.
+        Raises WebDriverError "no such element" for references that this session never gave, "stale element reference"
+        when it is gone and "no such window" when its application is.
         """
         if number not in self._elements:
             raise WebDriverError("no such element", f"this session knows no element {number}")
@@ -368,7 +372,9 @@ class Session:
         return mirror, node
 
     async def roots(self, start: Node | None, mirror: Mirror | None) -> list[tuple[Mirror, Node]]:
-        """Where a find looks: below an element, or in the current window and the popups of its application, or everywhere."""
+        """Where a find looks: below an element, or in the current window and the popups of its application, or
+        everywhere.
+        """
         if start is not None and mirror is not None:
             return [(mirror, start)]
         if self.settings.scope == "application" or self.settings.whole_desktop:
@@ -424,7 +430,8 @@ class Session:
             return build_document(self._document_roots(nodes) if whole else nodes, include, texts=texts)
 
         return [
-            (owner[node.ref.bus], node) for node in locators.match(strategy, expression, nodes, include, document, whole=whole)
+            (owner[node.ref.bus], node)
+            for node in locators.match(strategy, expression, nodes, include, document, whole=whole)
         ]  # fmt: skip
 
     def _include(self, roots: Iterable[Node]) -> Callable[[Node], bool]:
@@ -432,7 +439,8 @@ class Session:
         tops = {node.ref for mirror in self.mirrors for node in mirror.root.children}
 
         def include(node: Node) -> bool:
-            # Of an application's windows only those that are looked in; with the application itself a root, all of them.
+            # Of an application's windows only those that are looked in; with the application itself a root, all of
+            # them.
             if node.ref in tops and node.ref not in inside and not any(m.root.ref in inside for m in self.mirrors):
                 return False
             return self.included(node)

@@ -35,8 +35,8 @@ def build_document(
 ) -> tuple[etree._Element, dict[etree._Element, Node]]:
     """The nodes that `include` lets through, below one root element, and the node of each element.
 
-    One root of role "application" is the document's root itself; several, or windows, stand below <desktop>. A node that is
-    left out leaves out all below it.
+    One root of role "application" is the document's root itself; several, or windows, stand below <desktop>. A node
+    that is left out leaves out all below it.
     """
     nodes: dict[etree._Element, Node] = {}
     listed = list(roots)

@@ -1,4 +1,6 @@
-"""One X display: input by XTEST, top-level windows by EWMH, pictures. Blocking; the session runs it in a thread of its own."""
+"""One X display: input by XTEST, top-level windows by EWMH, pictures. Blocking; the session runs it in a thread of
+its own.
+"""
 
 from __future__ import annotations
 
@@ -257,7 +259,8 @@ class Display:
         return int(number) & ~int(self._display.display.info.resource_id_mask)
 
     def ping(self, number: int) -> bool:
-        """Wait until the application has handled all input sent so far (_NET_WM_PING of EWMH); False if it gives no answer.
+        """Wait until the application has handled all input sent so far (_NET_WM_PING of EWMH); False if it gives no
+        answer.
 
         The X server delivers a client's events in order, so the answer to a ping says that all before it was taken.
         """
@@ -362,7 +365,9 @@ class Keyboard:
                 self._places.setdefault(keysym - 0x20, (code, True))
 
     def place(self, key: str) -> tuple[int, bool, bool]:
-        """Keycode of a character or special key, whether shift goes with it, and whether the layout had to be changed."""
+        """Keycode of a character or special key, whether shift goes with it, and whether the layout had to be
+        changed.
+        """
         keysym = keysym_of(key)
         known = self._places.get(keysym)
         if known is not None:
