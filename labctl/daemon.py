@@ -125,6 +125,7 @@ def run_daemon(  # noqa: PLR0915 - what starts, in its order
         for grant in store.write(running.held_by_people):
             fleet.granted(grant, time.monotonic() + grant.duration_s - DEADLINE_MARGIN_S)
         sequencer.recover()
+        webdriver.targets.reach = lambda host, url: hosts.get(host).reach(url)
         fleet.on_change = hosts.on_change = presence.changed = webdriver.targets.on_change = leases.schedule
         stack.callback(webhooks.stop)
         stack.callback(presence.stop)

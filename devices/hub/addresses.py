@@ -59,8 +59,9 @@ async def reached(url: str, target: Target) -> str:
     """A URL as the target's machine says it, as it is reached from here."""
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if host in _UNSPECIFIED:
-        host = target.host
     port = parts.port or {"https": 443, "wss": 443}.get(parts.scheme, 80)
-    host, port = await target.reach(host, port)
+    if target.reach is not None:
+        host, port = await target.reach(host, port)
+    elif host in _UNSPECIFIED:
+        host = target.host
     return urlunsplit(parts._replace(netloc=f"[{host}]:{port}" if ":" in host else f"{host}:{port}"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -60,25 +59,21 @@ class Upstream(Protocol):
 Dialect = Callable[[str, Upstream], Upstream]
 
 
-async def _as_it_is(host: str, port: int) -> tuple[str, int]:
-    return host, port
-
-
 @dataclass(frozen=True)
 class Target:
     """A WebDriver server. `url`: its base, before `/session`, without a slash at the end.
 
     `defaults` lie beneath what a client asks for. `dialect` makes an upstream of W3C WebDriver out of the target's URL
-    and the plain one, where the server speaks another wire (None: it speaks W3C). `reach` says where an address of
-    the target's machine, such as a DevTools port, is reached from here. `local`: it sees this machine's files.
+    and the plain one, where the server speaks another wire (None: it speaks W3C). `reach` says where an address as the
+    target's machine sees it, such as a DevTools port, is reached from here (None: as the target itself). `local`: it
+    sees this machine's files.
     """
 
     url: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
     dialect: Dialect | None = None
-    reach: Callable[[str, int], Awaitable[tuple[str, int]]] = _as_it_is
+    reach: Callable[[str, int], Awaitable[tuple[str, int]]] | None = None
     local: bool = False
-    log: Path | None = None
     start_timeout_s: float = 180.0
     command_timeout_s: float = 330.0
 

@@ -31,7 +31,8 @@ def end_session(
     session: str, daemon: TheDaemon, asker: Asker, reason: Annotated[str, Query(max_length=500)] = ""
 ) -> Response:
     """End a session: its keys are let go, its device is free, its run is cancelled."""
-    authorise(asker, "webdriver.end", Resource("webdriver", session, daemon.webdriver.owner_of(session)))
+    owner = next((each["owner"] for each in daemon.webdriver.sessions() if each["id"] == session), None)
+    authorise(asker, "webdriver.end", Resource("webdriver", session, owner))
     daemon.webdriver.end(session, reason or f"ended by {asker.name}")
     return Response(status_code=204)
 

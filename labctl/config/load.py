@@ -19,7 +19,7 @@ from labctl.config.audio import AudioConfig
 from labctl.config.endpoint import EndpointConfig
 from labctl.config.host import HostConfig, host_problems, with_absolute_paths
 from labctl.config.model import DeviceConfig, Lab, LidarConfig, Name, RobotConfig, RoomConfig
-from labctl.config.webdriver import BrowserConfig, DesktopConfig, PhoneConfig
+from labctl.config.webdriver import BrowserConfig, DesktopConfig, PhoneConfig, webdriver_problems
 
 GROUP = "labctl.drivers"
 _OURS: dict[str, type[DeviceConfig]] = {
@@ -164,6 +164,7 @@ def _across(devices: dict[str, DeviceConfig]) -> list[tuple[tuple[str, ...], str
             if other != name:
                 problems.append(((name, "base", "url"), f"the motor board is that of {other} already"))
     problems.extend(host_problems(devices))
+    problems.extend(webdriver_problems(devices))
     return problems
 
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from labctl.config.model import DeviceConfig, Section
+from labctl.config.model import DeviceConfig, Name, Section
 
 _Arguments = list[Annotated[str, Field(max_length=1000)]]
 _Command = Annotated[list[str], Field(min_length=1, max_length=100)]
@@ -64,19 +64,33 @@ class ProgramTarget(TargetSection):
         return self
 
 
+class DesktopTarget(TargetSection):
+    """The lab's own driver of Linux desktops, started and watched by the lab. `display`: the X display, DISPLAY unless
+    given.
+    """
+
+    driver: Literal["desktop"]
+    display: Annotated[str, Field(pattern=r"^[\w.-]*:\d+(\.\d+)?$")] | None = None
+    environment: dict[str, str] = Field(default_factory=dict)
+
+
 class WiniumTarget(TargetSection):
     """A Winium server on a Windows machine, or another JSON Wire server, behind the lab's gateway."""
 
     driver: Literal["winium"]
     url: str
-    flavour: str = "winium-desktop"
+    flavour: Literal["winium-desktop", "winium-mobile", "winium-coded-ui", "json-wire"] = "winium-desktop"
 
 
 class AddressTarget(TargetSection):
-    """A WebDriver server that runs elsewhere: an Appium server, a Selenium Grid, a cloud. `url`: before /session."""
+    """A WebDriver server that runs elsewhere: an Appium server, a Selenium Grid, a cloud. `url`: before /session.
+
+    `host`: the lab's host that the address counts from, reached through its tunnel.
+    """
 
     driver: Literal["url"]
     url: str
+    host: Name | None = None
 
     @field_validator("url")
     @classmethod
@@ -88,7 +102,13 @@ class AddressTarget(TargetSection):
 
 
 Target = Annotated[
-    ChromedriverTarget | GeckodriverTarget | AppiumTarget | ProgramTarget | WiniumTarget | AddressTarget,
+    ChromedriverTarget
+    | GeckodriverTarget
+    | AppiumTarget
+    | DesktopTarget
+    | ProgramTarget
+    | WiniumTarget
+    | AddressTarget,
     Field(discriminator="driver"),
 ]
 
@@ -156,3 +176,15 @@ class DesktopConfig(WebDriverConfig):
     def offered(self) -> dict[str, Any]:
         platform = "windows" if self.target.driver == "winium" else "linux"
         return {"platformName": platform, **self.matches}
+
+
+def webdriver_problems(devices: dict[str, DeviceConfig]) -> list[tuple[tuple[str, ...], str]]:
+    """What is wrong between WebDriver devices and hosts: where (below `devices`) and what."""
+    hosts = [name for name, device in devices.items() if device.kind == "host"]
+    return [
+        ((name, "target", "host"), f"no host is called {target.host!r}; hosts are: {', '.join(hosts) or 'none'}")
+        for name, device in devices.items()
+        if isinstance(device, WebDriverConfig)
+        and isinstance(target := device.target, AddressTarget)
+        and target.host not in (None, *hosts)
+    ]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,6 +22,7 @@ from labctl.config.webdriver import (
     AddressTarget,
     AppiumTarget,
     ChromedriverTarget,
+    DesktopTarget,
     GeckodriverTarget,
     ProgramTarget,
     WebDriverConfig,
@@ -54,12 +56,16 @@ def webdriver_devices(lab: Lab) -> set[str]:
 
 
 class Targets:
-    """All of them. `on_change` is called when devices came or went, `on_lost` with a device and why it is lost."""
+    """All of them. `on_change` is called when devices came or went, `on_lost` with a device and why it is lost.
+
+    `reach` says where an address as a host of the lab sees it is reached from here.
+    """
 
     def __init__(self, lab: Lab, data: Path, store: Store) -> None:
         self.configs = {name: each for name, each in lab.devices.items() if isinstance(each, WebDriverConfig)}
         self.on_change: Callable[[], None] = lambda: None
         self.on_lost: Callable[[str, str], None] = lambda _device, _reason: None
+        self.reach: Callable[[str, str], str] = lambda _host, url: url
         self._store = store
         self._logs = data / "webdriver"
         self._servers: dict[str, _Server] = {name: self._server(name) for name in self.configs}
@@ -84,10 +90,24 @@ class Targets:
         return Target(
             url=server.url,
             defaults=_defaults(config),
+            reach=self._reach(config),
             local=isinstance(config.target, ChromedriverTarget | GeckodriverTarget),
             start_timeout_s=config.target.start_timeout_s,
             command_timeout_s=config.target.command_timeout_s,
         )
+
+    def _reach(self, config: WebDriverConfig) -> Callable[[str, int], Awaitable[tuple[str, int]]] | None:
+        target = config.target
+        if not isinstance(target, AddressTarget) or target.host is None:
+            return None
+        host = target.host
+
+        async def reach(address: str, port: int) -> tuple[str, int]:
+            there = f"tcp://[{address}]:{port}" if ":" in address else f"tcp://{address}:{port}"
+            parts = urlsplit(await asyncio.to_thread(self.reach, host, there))
+            return parts.hostname or "", parts.port or port
+
+        return reach
 
     def look_after(self, device: str, reason: str) -> None:
         """Make sure that a device whose server misbehaved is given to nobody before the server is well again.
@@ -127,8 +147,11 @@ class Targets:
             self._heard(device, state, reason)
 
         if isinstance(target, AddressTarget):
-            return _Elsewhere(target.url, heard)
+            return _Elsewhere(lambda: self._address(target), heard)
         return WatchedServer(_program(target), self._log(device), heard)
+
+    def _address(self, target: AddressTarget) -> str:
+        return target.url if target.host is None else self.reach(target.host, _with_port(target.url))
 
     def _heard(self, device: str, state: ServerState, reason: str) -> None:
         word = "good" if state is ServerState.READY else "offline"
@@ -144,15 +167,17 @@ class Targets:
 class _Elsewhere:
     """A server that somebody else runs; asked now and then whether it answers."""
 
-    def __init__(self, url: str, on_state: Callable[[ServerState, str], None]) -> None:
-        self.url = url
+    def __init__(self, address: Callable[[], str], on_state: Callable[[ServerState, str], None]) -> None:
+        self.url = ""
+        self._address = address
         self._on_state = on_state
         self._state: ServerState | None = None
         self._asking = threading.Lock()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name=f"server {_place(url)}", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="server elsewhere", daemon=True)
 
     def start(self) -> None:
+        self.url = self._address()
         self._thread.start()
 
     def restart(self, reason: str) -> None:
@@ -188,6 +213,10 @@ def _program(target: object) -> Program:
             return geckodriver(target.program, target.arguments)
         case AppiumTarget():
             return appium(target.program, target.home, target.arguments)
+        case DesktopTarget():
+            display = {"DISPLAY": target.display} if target.display else {}
+            own = [sys.executable, "-m", "devices.desktop", "--port", "{port}"]
+            return command(own, environment={**display, **target.environment})
         case WiniumTarget():
             gateway = [sys.executable, "-m", "devices.dialects", target.url, "--flavour", target.flavour]
             return command([*gateway, "--port", "{port}"])
@@ -199,6 +228,13 @@ def _program(target: object) -> Program:
 def _defaults(config: WebDriverConfig) -> dict[str, object]:
     udid = getattr(config, "udid", None)
     return {**({"appium:udid": udid} if udid else {}), **config.defaults}
+
+
+def _with_port(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.port is not None:
+        return url
+    return urlunsplit(parts._replace(netloc=f"{parts.netloc}:{443 if parts.scheme == 'https' else 80}"))
 
 
 def _place(url: str) -> str:
