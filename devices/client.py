@@ -9,7 +9,7 @@ import base64
 import http.client
 import json
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 
 from devices.webdriver import WebDriverError
@@ -18,26 +18,36 @@ from drivers.errors import DeviceUnreachableError
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 
 
+class Wire(Protocol):
+    """How commands reach the server."""
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+        """The value in the answer. Raises WebDriverError for a refusal."""
+
+    def close(self) -> None: ...
+
+
 class WebDriverSession:
-    """A session on a WebDriver server, at `url` (http://[user:token@]host:port[/prefix]); not thread-safe.
+    """A session on a WebDriver server; not thread-safe. `open` begins one at a URL.
 
     Commands raise WebDriverError for what the server refuses, DeviceUnreachableError when it is gone.
     """
 
-    def __init__(self, url: str, session: str, capabilities: dict[str, Any], timeout_s: float = 60.0) -> None:
-        self._wire = _Wire(url, timeout_s)
+    def __init__(self, wire: Wire, session: str, capabilities: dict[str, Any]) -> None:
+        self._wire = wire
         self.id = session
         self.capabilities = capabilities
 
     @classmethod
     def open(cls, url: str, capabilities: dict[str, Any], timeout_s: float = 60.0) -> Self:
-        """Begin a session; `capabilities` as in alwaysMatch."""
-        wire = _Wire(url, timeout_s)
+        """Begin a session at http://[user:token@]host:port[/prefix]; `capabilities` as in alwaysMatch."""
+        wire = HttpWire(url, timeout_s)
         try:
             value = wire.call("POST", "/session", {"capabilities": {"alwaysMatch": capabilities}})
-        finally:
+        except BaseException:
             wire.close()
-        return cls(url, value["sessionId"], value["capabilities"], timeout_s)
+            raise
+        return cls(wire, value["sessionId"], value["capabilities"])
 
     def __enter__(self) -> Self:
         return self
@@ -56,6 +66,10 @@ class WebDriverSession:
                 raise
         finally:
             self._wire.close()
+
+    def disconnect(self) -> None:
+        """Close the connection; the session stays open."""
+        self._wire.close()
 
     def command(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """The value that a command below the session answers with: `command("GET", "/title")`."""
@@ -100,7 +114,7 @@ class WebDriverSession:
         return base64.b64decode(self.command("GET", "/screenshot"))
 
 
-class _Wire:
+class HttpWire:
     """HTTP with the connection kept open."""
 
     def __init__(self, url: str, timeout_s: float) -> None:

@@ -26,7 +26,7 @@ from labctl.store import ArtifactStore, Store, inventory, open_artifacts, open_s
 from labctl.store.leasing import Grant
 from labctl.submission import Submissions
 from labctl.virtual_sound import VirtualSound
-from labctl.webdriver import WebDriverService, webdriver_devices
+from labctl.webdriver import StepSessions, WebDriverService, webdriver_devices
 from labctl.webhooks import Webhooks
 from labctl.workers import worker_pool
 
@@ -97,6 +97,8 @@ def run_daemon(  # noqa: PLR0915 - what starts, in its order
         stack.callback(audio_jobs.close)
         actions = ActionRegistry()
         leases = Leases(store, Rules(lab.scheduling.devices_per_owner))
+        webdriver = WebDriverService(lab, data, store, leases, artifacts=artifacts, workers=workers)
+        stack.callback(webdriver.close)
         sequencer = Sequencer(
             lab,
             store,
@@ -108,10 +110,9 @@ def run_daemon(  # noqa: PLR0915 - what starts, in its order
             workers=workers,
             scratch=scratch,
             uploaded=lambda file: audio_files.path(file)[0],
+            sessions=StepSessions(webdriver),
         )
         submissions = Submissions(store, leases, actions)
-        webdriver = WebDriverService(lab, data, store, leases, artifacts=artifacts, workers=workers)
-        stack.callback(webdriver.close)
 
         def ended(grant: Grant) -> None:
             fleet.ended(grant)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -121,6 +122,32 @@ class Bases(Protocol):
         """When to stop by, of `time.monotonic()`; moves with renewals, in the past once the lease is over."""
 
 
+class Sessions(Protocol):
+    """WebDriver sessions of runs, one for each device: opened by a step, used by those after it.
+
+    Commands raise `devices.webdriver.WebDriverError`, LabFailureError where there is no session.
+    """
+
+    def open(self, run: str, device: str, holder: str, capabilities: dict[str, Any]) -> dict[str, Any]:
+        """Begin the session on a device of a run, in the name of whom the job is of; the capabilities it got."""
+
+    def is_open(self, run: str, device: str) -> bool:
+        """Whether a step opened the device's session, and none closed it."""
+
+    def call(self, run: str, device: str, method: str, path: str, body: dict[str, Any] | None) -> Any:
+        """The value that a command at `path`, below the session, answers with."""
+
+    def direct(self, run: str, device: str) -> AbstractContextManager[tuple[str, str]]:
+        """Where the session is on the device's own server (URL before /session, id there), for commands that have no
+        time to be recorded."""
+
+    def close(self, run: str, device: str) -> None:
+        """End the session; harmless where there is none."""
+
+    def notes(self, run: str, device: str) -> dict[str, Any]:
+        """What steps remember for each other while the session is open."""
+
+
 class LabHost(Protocol):
     """A host of the lab with its power switch, if it has one."""
 
@@ -162,6 +189,8 @@ class StepContext:
     run: str
     lane: str
     output: Callable[[str, Any], None]
+    sessions: Sessions
+    holder: str  # whom the job is of
 
 
 class Action(Protocol, Generic[Parameters]):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -22,11 +24,12 @@ from courses.progress import (
     PointMeasured,
     Progress,
 )
+from devices.webdriver import WebDriverError
 from drivers.documents import DocumentError
 from drivers.rooms import Room
 from labctl.actions.course_files import MEDIA_TYPES, RECORDING, warm_up, write_results_of
 from labctl.actions.driving import drive_apart
-from labctl.actions.driving_process import Drive
+from labctl.actions.driving_process import Drive, Pilot
 from labctl.config import RobotConfig, RoomConfig, load_room
 from labctl.errors import LabFailureError
 from labctl.steps import Measurement, Outcome, StepContext, Verdict
@@ -36,13 +39,28 @@ _DRAWN_WITHIN_S = 120
 
 
 class CourseParameters(BaseModel):
-    """Either `course`, the name of a course that ships with the program, or `text`, a whole course file."""
+    """Either `course`, the name of a course that ships with the program, or `text`, a whole course file.
+
+    `input`: how the robot is driven. All but direct go through the pilot's page in a browser: `browser` is the role
+    that it fills.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     course: str | None = None
     text: Annotated[str, Field(max_length=200_000)] | None = None
     source: str = "course"
+    input: Literal["direct", "keyboard", "mouse", "gamepad"] = "direct"
+    browser: str | None = None
+
+    @model_validator(mode="after")
+    def _a_browser_for_a_page(self) -> Self:
+        if (self.input == "direct") != (self.browser is None):
+            raise ValueError(
+                "an input other than direct goes through the pilot's page: give browser, the role of a browser, with "
+                "it and only with it"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_course(self) -> Self:
@@ -71,17 +89,18 @@ class DriveCourse:
         recording = context.folder / RECORDING
         context.workers.submit(warm_up)
         bases = context.bases
-        task = Drive(course, calibration, bases.address(context.device, context.fencing), recording)
-        try:
-            driven = drive_apart(
-                task,
-                lambda: bases.lease_ends_at(context.device, context.fencing),
-                context.cancellation,
-                _Teller(context),
-            )
-        finally:
-            if recording.exists():
-                context.keep(recording, RECORDING, MEDIA_TYPES[recording.suffix])
+        with _pilot(context, parameters) as pilot:
+            task = Drive(course, calibration, bases.address(context.device, context.fencing), recording, pilot)
+            try:
+                driven = drive_apart(
+                    task,
+                    lambda: bases.lease_ends_at(context.device, context.fencing),
+                    context.cancellation,
+                    _Teller(context),
+                )
+            finally:
+                if recording.exists():
+                    context.keep(recording, RECORDING, MEDIA_TYPES[recording.suffix])
         context.measure(_measurements(driven.result))
         self._draw(context, recording)
         return Outcome(Verdict(driven.result["verdict"]), "; ".join(driven.result["reasons"]))
@@ -96,6 +115,24 @@ class DriveCourse:
             raise LabFailureError(f"the report could not be drawn: {type(exc).__name__}: {exc}") from exc
         for name in names:
             context.keep(context.folder / name, name, MEDIA_TYPES[Path(name).suffix])
+
+
+@contextmanager
+def _pilot(context: StepContext, parameters: CourseParameters) -> Iterator[Pilot | None]:
+    """The browser that the pilot's page is opened in; its session is the lane's, opened here if no step did."""
+    if parameters.browser is None:
+        yield None
+        return
+    if (device := context.roles.get(parameters.browser)) is None:
+        raise LabFailureError(f"no role is called {parameters.browser!r}; there are: {', '.join(context.roles)}")
+    sessions = context.sessions
+    try:
+        if not sessions.is_open(context.run, device):
+            sessions.open(context.run, device, context.holder, {})
+        with sessions.direct(context.run, device) as (url, session):
+            yield Pilot(url, session, parameters.input)
+    except WebDriverError as exc:
+        raise LabFailureError(f"no pilot's page on {device}: {exc.message}") from exc
 
 
 class _Teller:

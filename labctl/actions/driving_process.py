@@ -22,12 +22,13 @@ from typing import Any, TypeAlias
 from courses.calibration import Calibration
 from courses.cancelling import CancelToken
 from courses.course import Course
-from courses.inputs import DirectInput
+from courses.inputs import DirectInput, DrivingInput
 from courses.progress import Progress
 from courses.runner import run_course
 from drivers.clock import Clock, clock_for_scale
 from drivers.errors import DeviceError
 from drivers.guard import GuardClient
+from drivers.protocols import GuardedBase
 from labctl.steps import BaseAddress
 
 # Seconds of the machine's clock. A command lives 0.25 s (unless configured) after the last one that was let through.
@@ -39,6 +40,17 @@ DAEMON_LIVES_AT, LEASE_ENDS_AT = 0, 1
 
 
 @dataclass(frozen=True)
+class Pilot:
+    """The browser session that drives through the pilot's page: its server's URL before /session, its id there, and
+    the input to drive by.
+    """
+
+    url: str
+    session: str
+    input: str
+
+
+@dataclass(frozen=True)
 class Drive:
     """What is to be driven, on which lease, and where it is recorded."""
 
@@ -46,6 +58,7 @@ class Drive:
     calibration: Calibration | None
     address: BaseAddress
     recording: Path
+    pilot: Pilot | None = None
 
 
 @dataclass(frozen=True)
@@ -100,18 +113,34 @@ def _drive(task: Drive, shared: Shared, cancel: CancelToken, tell: _Teller) -> D
         ) as base,
         _watched(base, clock, shared),
     ):
-        result = run_course(
-            task.course,
-            base,
-            clock,
-            robot=address.robot,
-            calibration=task.calibration,
-            recording=task.recording,
-            watcher=tell,
-            cancel=cancel,
-            driving_input=TetheredInput(base, lambda: _daemon_lives(shared)),
-        )
+        tether = TetheredInput(base, lambda: _daemon_lives(shared))
+        with _seat(task.pilot, base, tether, clock) as (driven, chosen):
+            result = run_course(
+                task.course,
+                driven,
+                clock,
+                robot=address.robot,
+                calibration=task.calibration,
+                recording=task.recording,
+                watcher=tell,
+                cancel=cancel,
+                driving_input=chosen,
+            )
     return Driven(result.to_json())
+
+
+@contextlib.contextmanager
+def _seat(
+    pilot: Pilot | None, base: GuardClient, tether: TetheredInput, clock: Clock
+) -> Iterator[tuple[GuardedBase, DrivingInput]]:
+    """What is driven, and by what: the base itself, or the pilot's page in a browser."""
+    if pilot is None:
+        yield base, tether
+        return
+    from labctl.actions.piloting import page_of  # noqa: PLC0415 - a course driven directly needs no web server
+
+    with page_of(pilot, base, tether, clock) as seat:
+        yield seat
 
 
 class TetheredInput(DirectInput):

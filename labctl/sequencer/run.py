@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from labctl.errors import LabError
+from labctl.errors import LabError, LabFailureError
 from labctl.jobs import Job, wait_graph
 from labctl.jobs.durations import worded
 from labctl.leases import Leases
@@ -18,7 +18,7 @@ from labctl.registry import ActionRegistry
 from labctl.sequencer.lane import LanePerformer, MakeContext, Place
 from labctl.sequencer.meeting import Meetings
 from labctl.sequencer.news import News
-from labctl.steps import Cancellation, Outcome, Verdict
+from labctl.steps import Cancellation, Outcome, Sessions, Verdict
 from labctl.store import Store, running
 from labctl.store.running import Claim
 
@@ -39,6 +39,7 @@ class RunParts:
     news: News
     scratch: Path
     make_context: Callable[[Claim], MakeContext]
+    sessions: Sessions
     closing: threading.Event
 
 
@@ -89,8 +90,17 @@ class LocalRun:
         except Exception as exc:
             log.exception("lane failed", run=self.id, lane=name)
             outcome = Outcome(Verdict.ERRORED, f"the lab failed: {type(exc).__name__}: {exc}")
+        self._close_session(name)
         while not self._written(name, outcome) and not self._parts.closing.wait(_WRITE_AGAIN_S):
             pass
+
+    def _close_session(self, lane: str) -> None:
+        """A WebDriver session that the lane opened ends with it, before the device is anybody else's."""
+        device = self.claim.grant.roles[self._job.role_of(lane)]
+        try:
+            self._parts.sessions.close(self.id, device)
+        except LabFailureError as exc:
+            log.warning("the session of a lane did not end", run=self.id, lane=lane, device=device, error=str(exc))
 
     def _performer(self, name: str) -> LanePerformer:
         parts, claim, job = self._parts, self.claim, self._job

@@ -23,7 +23,7 @@ from labctl.registry import ActionRegistry
 from labctl.sequencer.lane import MakeContext, Place
 from labctl.sequencer.news import News
 from labctl.sequencer.run import RUN_LEASE_S, LocalRun, RunParts
-from labctl.steps import Bases, Cancellation, LabHosts, Measurement, StepContext, Verdict
+from labctl.steps import Bases, Cancellation, LabHosts, Measurement, Sessions, StepContext, Verdict
 from labctl.store import ArtifactStore, Store, Transaction, daemons, findings, inventory, running
 from labctl.store.leasing import Grant
 from labctl.store.running import Claim
@@ -50,6 +50,7 @@ class Sequencer:
         workers: Executor,
         scratch: Path,
         uploaded: Callable[[str], Path],  # an uploaded file by its id; raises NotFoundError
+        sessions: Sessions,
     ) -> None:
         self.active: dict[str, LocalRun] = {}
         self._lab = lab
@@ -61,10 +62,11 @@ class Sequencer:
         self._leases = leases
         self._scratch = scratch
         self._uploaded = uploaded
+        self._sessions = sessions
         self._claiming = threading.Lock()
         self._closing = threading.Event()
         self.news = News(store, self._heard, self._review)
-        self._parts = RunParts(store, leases, actions, self.news, scratch, self._contexts, self._closing)
+        self._parts = RunParts(store, leases, actions, self.news, scratch, self._contexts, sessions, self._closing)
         self._watch = threading.Thread(target=self._look_for_daemons, name="lost-daemons", daemon=True)
 
     def start(self) -> None:
@@ -207,6 +209,8 @@ class Sequencer:
             run=claim.run,
             lane=place.lane,
             output=output,
+            sessions=self._sessions,
+            holder=claim.grant.holder,
         )
 
     def _find(self, run: str, name: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Coroutine, MutableMapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -131,6 +132,24 @@ class WebDriverService:
     def quit(self, session: str) -> None:
         """End a session as its client does. Raises NotFoundError, UnavailableError."""
         self.end(session, "its steps were done with it", Verdict.PASSED)
+
+    def reserve(self, session: str) -> tuple[str, str]:
+        """Where a session is on its own server, (URL before /session, id there), for commands that cannot go through
+        the hub; it is not idle until `unreserve`. Raises NotFoundError, UnavailableError."""
+        return self.in_loop(self._reserved(session, 1), 10.0)
+
+    def unreserve(self, session: str) -> None:
+        """The session is idle again when nobody else uses it; harmless when it has ended."""
+        with contextlib.suppress(LabError):
+            self.in_loop(self._reserved(session, -1), 10.0)
+
+    async def _reserved(self, name: str, change: int) -> tuple[str, str]:
+        session = self.hub.lifecycle.table.get(name)
+        if session is None:
+            raise NotFoundError(f"there is no open WebDriver session {name!r}")
+        session.busy += change
+        session.last_used = time.monotonic()
+        return _placement(session).target.url, session.target_id
 
     async def over(self) -> None:
         """Wait until this task is cancelled."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import Any
 
 from devices.hub.asgi import Message
@@ -43,6 +44,10 @@ class StepSessions:
             self._notes[run, device] = {}
         return opened.capabilities
 
+    def is_open(self, run: str, device: str) -> bool:
+        with self._lock:
+            return (run, device) in self._open
+
     def call(self, run: str, device: str, method: str, path: str, body: dict[str, Any] | None) -> Any:
         opened, owner = self._of(run, device)
         payload = json.dumps(body or {}).encode() if method == "POST" else b""
@@ -76,6 +81,18 @@ class StepSessions:
             told = value if isinstance(value, dict) else {}
             raise WebDriverError(str(told.get("error", "unknown error")), str(told.get("message", "")))
         return value
+
+    @contextmanager
+    def direct(self, run: str, device: str) -> Iterator[tuple[str, str]]:
+        opened, _ = self._of(run, device)
+        try:
+            place = self._service.reserve(opened.id)
+        except LabError as exc:
+            raise LabFailureError(exc.detail) from exc
+        try:
+            yield place
+        finally:
+            self._service.unreserve(opened.id)
 
     def close(self, run: str, device: str) -> None:
         with self._lock:

@@ -1,0 +1,169 @@
+"""Steps that do something: open, go, click, type, run a script, close."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from devices.webdriver import WebDriverError
+from labctl.actions.webdriver.session import (
+    LaneSession,
+    Locator,
+    OnElement,
+    Parameters,
+    judged,
+    parse_invariants,
+    reference,
+)
+from labctl.errors import LabFailureError
+from labctl.steps import Outcome, StepContext, Verdict
+
+_PASSED = Outcome(Verdict.PASSED)
+_BUTTONS = {"left": 0, "middle": 1, "right": 2}
+
+
+class OpenParameters(Parameters):
+    """`capabilities`: what the session asks for beside the lane's device. `url`: a page to go to. `invariants` over
+    `elements` are looked at after every later step of the lane."""
+
+    capabilities: dict[str, Any] = Field(default_factory=dict)
+    url: str | None = None
+    elements: dict[str, Locator] = Field(default_factory=dict)
+    invariants: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        parse_invariants(self.invariants, self.elements)
+        return self
+
+
+class Open:
+    """`webdriver.open`: begin the session of this lane's device."""
+
+    parameters = OpenParameters
+
+    def run(self, context: StepContext, parameters: OpenParameters) -> Outcome:
+        try:
+            opened = context.sessions.open(context.run, context.device, context.holder, parameters.capabilities)
+        except WebDriverError as exc:
+            raise LabFailureError(f"no session on {context.device}: {exc.message}") from exc
+        notes = context.sessions.notes(context.run, context.device)
+        notes["capabilities"] = opened
+        notes["elements"] = {name: each.model_dump(exclude_none=True) for name, each in parameters.elements.items()}
+        context.output("capabilities", json.loads(json.dumps(opened)))
+        if parameters.url is not None:
+            outcome = Go().run(context, GoParameters(url=parameters.url))
+            if outcome.verdict is not Verdict.PASSED:
+                return outcome
+        notes["invariants"] = parse_invariants(parameters.invariants, parameters.elements)
+        return _PASSED
+
+
+class GoParameters(Parameters):
+    """`url`: where the browser goes."""
+
+    url: Annotated[str, Field(min_length=1, max_length=10_000)]
+
+
+class Go:
+    """`webdriver.go`: load a page."""
+
+    parameters = GoParameters
+
+    def run(self, context: StepContext, parameters: GoParameters) -> Outcome:
+        def work(session: LaneSession) -> Outcome:
+            session.web.go(parameters.url)
+            return _PASSED
+
+        return judged(context, work)
+
+
+class ClickParameters(OnElement):
+    """`button` and `times`: another than one click of the left one."""
+
+    button: Literal["left", "middle", "right"] = "left"
+    times: Annotated[int, Field(ge=1, le=3)] = 1
+
+
+class Click:
+    """`webdriver.click`: click an element."""
+
+    parameters = ClickParameters
+
+    def run(self, context: StepContext, parameters: ClickParameters) -> Outcome:
+        def work(session: LaneSession) -> Outcome:
+            element = session.wait_for(parameters, parameters.wait_s)
+            if parameters.button == "left" and parameters.times == 1:
+                session.web.click(element)
+                return _PASSED
+            button = _BUTTONS[parameters.button]
+            press = [{"type": kind, "button": button} for kind in ("pointerDown", "pointerUp")]
+            move = {"type": "pointerMove", "duration": 0, "x": 0, "y": 0, "origin": reference(element)}
+            session.web.actions({"type": "pointer", "id": "mouse", "actions": [move, *press * parameters.times]})
+            return _PASSED
+
+        return judged(context, work)
+
+
+class TypeParameters(OnElement):
+    """`text` to type; `clear` what is there before; `enter` afterwards."""
+
+    text: Annotated[str, Field(max_length=100_000)]
+    clear: bool = False
+    enter: bool = False
+
+
+class Type:
+    """`webdriver.type`: type into an element."""
+
+    parameters = TypeParameters
+
+    def run(self, context: StepContext, parameters: TypeParameters) -> Outcome:
+        def work(session: LaneSession) -> Outcome:
+            element = session.wait_for(parameters, parameters.wait_s)
+            if parameters.clear:
+                session.web.command("POST", f"/element/{element}/clear", {})
+            session.web.type(element, parameters.text + ("\ue007" if parameters.enter else ""))
+            return _PASSED
+
+        return judged(context, work)
+
+
+class ScriptParameters(Parameters):
+    """`script`: JavaScript of a page, or a command of the driver such as "mobile: scroll". `elements`: found first and
+    given as the first arguments. `expect`: the value that it has to return."""
+
+    script: Annotated[str, Field(min_length=1, max_length=100_000)]
+    args: list[Any] = Field(default_factory=list)
+    elements: list[Locator] = Field(default_factory=list)
+    wait_s: Annotated[float, Field(ge=0, le=3600)] = 10.0
+    expect: Any = None
+
+
+class Script:
+    """`webdriver.script`: run a script; its value is the output `value`."""
+
+    parameters = ScriptParameters
+
+    def run(self, context: StepContext, parameters: ScriptParameters) -> Outcome:
+        def work(session: LaneSession) -> Outcome:
+            found = [reference(session.wait_for(each, parameters.wait_s)) for each in parameters.elements]
+            value = session.web.execute(parameters.script, *found, *parameters.args)
+            context.output("value", value)
+            if "expect" in parameters.model_fields_set and value != parameters.expect:
+                return Outcome(Verdict.FAILED, f"the script gave {value!r}, not {parameters.expect!r}")
+            return _PASSED
+
+        return judged(context, work)
+
+
+class Close:
+    """`webdriver.close`: end the session; the device stays with the run."""
+
+    parameters = Parameters
+
+    def run(self, context: StepContext, parameters: Parameters) -> Outcome:  # noqa: ARG002 - it has none
+        context.sessions.close(context.run, context.device)
+        return _PASSED
