@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query
 
 from labctl.api.common import Asker, Page, TheDaemon, iso
 from labctl.auth import Resource, authorise
@@ -26,15 +26,16 @@ def list_waiting(daemon: TheDaemon, asker: Asker) -> Page:
     return Page(items=[_timed(each, "since") for each in daemon.webdriver.waiting()], next=None)
 
 
-@router.delete("/sessions/{session}", status_code=204)
+@router.delete("/sessions/{session}")
 def end_session(
     session: str, daemon: TheDaemon, asker: Asker, reason: Annotated[str, Query(max_length=500)] = ""
-) -> Response:
+) -> dict[str, str]:
     """End a session: its keys are let go, its device is free, its run is cancelled."""
     owner = next((each["owner"] for each in daemon.webdriver.sessions() if each["id"] == session), None)
     authorise(asker, "webdriver.end", Resource("webdriver", session, owner))
-    daemon.webdriver.end(session, reason or f"ended by {asker.name}")
-    return Response(status_code=204)
+    reason = reason or f"ended by {asker.name}"
+    daemon.webdriver.end(session, reason)
+    return {"id": session, "reason": reason}
 
 
 def _timed(shown: dict[str, Any], key: str) -> dict[str, Any]:

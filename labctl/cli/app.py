@@ -12,6 +12,7 @@ from labctl.cli import access_commands, lease_commands
 from labctl.cli.audio_commands import audio_app
 from labctl.cli.exits import USAGE
 from labctl.cli.job_commands import jobs_app, run
+from labctl.cli.session_commands import sessions_app
 
 app = typer.Typer(
     name="labctl",
@@ -29,6 +30,7 @@ for name, sub in (
     ("course", course_app),
     ("lidar", lidar_app),
     ("jobs", jobs_app),
+    ("sessions", sessions_app),
     ("audio", audio_app),
 ):
     app.add_typer(sub, name=name)

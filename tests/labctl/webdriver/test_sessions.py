@@ -12,6 +12,8 @@ from _webdriver_target import answer
 
 from devices.webdriver import WebDriverError
 from labctl.auth import LOCAL_ADMINISTRATOR
+from labctl.cli.exits import ExpectedError
+from labctl.cli.sessions import end_session, show_sessions
 from labctl.steps import Outcome, Verdict
 
 
@@ -201,7 +203,7 @@ def test_a_cancelled_job_ends_its_session(begin, http, ended):
 
 def test_a_session_is_ended_over_the_api(begin, http, ended):
     value = begin(**{"lab:device": "left"})
-    assert http.delete(f"/api/v1/webdriver/sessions/{value['sessionId']}").status_code == 204
+    assert http.delete(f"/api/v1/webdriver/sessions/{value['sessionId']}").status_code == 200
     assert ended(value["capabilities"]["lab:run"])["reason"] == "ended by local"
     assert devices(http)["left"]["lease"] is None
     assert http.delete(f"/api/v1/webdriver/sessions/{value['sessionId']}").status_code == 404
@@ -227,3 +229,26 @@ def test_one_elsewhere_that_dies_takes_its_devices_offline(begin, http, ended, t
     assert devices(http)["left"]["state"] == "offline"
     target.run(target.start())
     until(lambda: devices(http)["left"]["state"] == "good")
+
+
+class TestTheCommandLine:
+    def test_sessions_and_waiting_requests_are_listed(self, begin, http, url, until, capsys):
+        held = begin(**{"lab:device": "left"})["sessionId"]
+        waiting = threading.Thread(target=lambda: begin(**{"lab:device": "left"}))
+        waiting.start()
+        until(lambda: http.get("/api/v1/webdriver/queue").json()["items"])
+        assert show_sessions(url, as_json=True) == 0
+        shown = json.loads(capsys.readouterr().out)
+        assert [each["device"] for each in shown["sessions"]] == ["left"]
+        assert [each["wanted"] for each in shown["waiting"]] == ["device=left"]
+        assert show_sessions(url, as_json=False) == 0
+        assert "left" in capsys.readouterr().out
+        http.delete("/api/v1/webdriver/sessions/" + held)
+        until(lambda: not http.get("/api/v1/webdriver/queue").json()["items"])
+        for each in http.get("/api/v1/webdriver/sessions").json()["items"]:
+            end_session(url, each["id"], "enough")
+        waiting.join(30)
+
+    def test_a_session_that_is_not_there(self, http, url):
+        with pytest.raises(ExpectedError, match="no open WebDriver session"):
+            end_session(url, "none", "")
