@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ from devices.webdriver import WebDriverError
 
 PREFIX = "lab:"
 _LONGEST_S = 24 * 3600.0
+_SLIP = 0.85  # how alike names are that one may be taken for the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +49,21 @@ class LabOptions:
 
 
 def split(capabilities: Mapping[str, Any]) -> tuple[dict[str, Any], LabOptions]:
-    """Capabilities without the `lab:` ones, and those as options. Raises WebDriverError "invalid argument"."""
-    rest = {name: value for name, value in capabilities.items() if not name.startswith(PREFIX)}
+    """Capabilities without those that are for the lab, and these as options.
+
+    Others with `lab:` are for the target: the lab's own desktop driver has some. Raises WebDriverError "invalid
+    argument", also for what is most likely a slip of the pen.
+    """
+    rest: dict[str, Any] = {}
     options = LabOptions()
     for name, value in capabilities.items():
-        if not name.startswith(PREFIX):
+        if name in _PARSERS:
+            attribute, parse = _PARSERS[name]
+            options = replace(options, **{attribute: parse(name, value)})
             continue
-        if name not in _PARSERS:
-            raise _invalid(name, f"is not known; known are {', '.join(_PARSERS)}")
-        attribute, parse = _PARSERS[name]
-        options = replace(options, **{attribute: parse(name, value)})
+        if name.startswith(PREFIX) and (close := difflib.get_close_matches(name, _PARSERS, n=1, cutoff=_SLIP)):
+            raise _invalid(name, f"is not known; did you mean {close[0]}?")
+        rest[name] = value
     if options.lease is not None and options.job is not None:
         raise _invalid("lab:lease", "goes without lab:job: a job's run has a lease of its own")
     return rest, options

@@ -64,7 +64,8 @@ def test_null_is_as_if_it_were_not_there():
         ({"unhandledPromptBehavior": "shout"}, None, "alwaysMatch.unhandledPromptBehavior"),
         ({"unhandledPromptBehavior": {"alarm": "accept"}}, None, "alwaysMatch.unhandledPromptBehavior.alarm"),
         ({}, [{"javascriptEnabled": True}], "firstMatch[0].javascriptEnabled is no capability of WebDriver"),
-        ({"lab:devise": "x"}, None, "lab:devise is not known"),
+        ({"lab:devise": "x"}, None, "lab:devise is not known; did you mean lab:device?"),
+        ({"lab:idletimeout": 1}, None, "lab:idletimeout is not known; did you mean lab:idleTimeout?"),
         ({"lab:idleTimeout": 0}, None, "lab:idleTimeout must be a number of seconds"),
         ({"lab:labels": {"a": 1}}, None, "lab:labels must be an object of texts"),
         ({"lab:record": {"film": 60}}, None, "lab:record.film"),
@@ -100,6 +101,13 @@ def test_the_lab_s_own_capabilities_do_not_reach_the_target():
         device="c1", idle_timeout_s=5.0, record=RecordOptions(film_per_s=1.0, mask=True)
     )
     assert asked({"lab:record": False})[0].options.record == NOTHING
+
+
+def test_those_of_the_lab_s_desktop_driver_reach_it():
+    names = ("app", "arguments", "attach", "click", "commandTimeout", "display", "environment", "hidden", "home")
+    names += ("screen", "scope", "sessionBus", "startTimeout", "windowManager", "workingDirectory")
+    wanted = {f"lab:{name}": "x" for name in names}
+    assert asked(wanted)[0] == Candidate(wanted)
 
 
 @pytest.mark.parametrize(
