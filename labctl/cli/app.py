@@ -11,6 +11,7 @@ import typer
 from labctl.cli import access_commands, lease_commands
 from labctl.cli.audio_commands import audio_app
 from labctl.cli.exits import USAGE
+from labctl.cli.host_commands import hosts_app
 from labctl.cli.job_commands import jobs_app, run
 from labctl.cli.session_commands import sessions_app
 
@@ -27,6 +28,7 @@ course_app = typer.Typer(help="Driving courses.", no_args_is_help=True)
 lidar_app = typer.Typer(help="LiDARs.", no_args_is_help=True)
 for name, sub in (
     ("robots", robots_app),
+    ("hosts", hosts_app),
     ("course", course_app),
     ("lidar", lidar_app),
     ("jobs", jobs_app),
