@@ -34,6 +34,7 @@ from labctl.api.forwarding import Forwarding
 from labctl.api.identity import Identify, SameOrigin
 from labctl.api.metrics import CountRequests, Metrics
 from labctl.api.mount import MountWebDriver
+from labctl.api.text import RefuseNul
 from labctl.auth import Resource, authorise
 from labctl.daemon import Daemon
 
@@ -65,7 +66,7 @@ def create_app(daemon: Daemon) -> ASGIApp:
     _describe(app)
     _add_plain_pages(app, Metrics(daemon.store))
     here = emergency.EmergencyStop(SameOrigin(app), daemon)
-    inner = Identify(Forwarding(here, daemon), daemon.authority)
+    inner = RefuseNul(Identify(Forwarding(here, daemon), daemon.authority))
     return MountWebDriver(inner, daemon.webdriver, daemon.authority)
 
 
