@@ -101,7 +101,7 @@ def test_the_client_works_where_folders_of_the_user_hide_our_packages(tmp_path: 
         (["serve", "--lab", "gone.yaml"], 2, "gone.yaml:1:1: cannot be read"),
         (["serve", "--lab", "lab.yaml", "--host", "0.0.0.0"], 2, "not listening on 0.0.0.0"),
         (["serve", "--lab", "lab.yaml", "--host", "nowhere"], 2, "is no address"),
-        (["serve", "--lab", "lab.yaml", "--database", "postgresql://192.0.2.1/x"], 2, "give an sqlite:/// URL"),
+        (["serve", "--lab", "lab.yaml", "--database", "mysql://192.0.2.1/x"], 2, "give sqlite:/// or postgresql://"),
         (["serve", "--lab", "lab.yaml", "--data", "lab.yaml"], 2, "cannot use the data folder"),
         (["run", "gone.yaml"], 2, "gone.yaml: cannot be read"),
         (["course", "run", "gone.yaml"], 2, "gone.yaml:1:1: cannot be read"),
@@ -135,7 +135,7 @@ def test_a_lab_file_that_is_no_mapping_is_said_plainly(tmp_path: Path) -> None:
     (tmp_path / "lab.yaml").write_text("- robot-1\n", encoding="utf-8")
     ran = labctl("serve", "--lab", "lab.yaml", cwd=tmp_path)
     assert ran.returncode == 2
-    assert "lab.yaml:1:1: must be a mapping of keys to values (devices, lab" in ran.stderr
+    assert "lab.yaml:1:1: must be a mapping of keys to values (artifacts, devices, lab" in ran.stderr
 
 
 def test_lists_are_tables_or_json(url: str) -> None:
