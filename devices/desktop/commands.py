@@ -12,6 +12,7 @@ from typing import Any
 from devices.desktop.actions import ELEMENT_KEY, parse_actions
 from devices.desktop.atspi import ACCESSIBLE, VALUE
 from devices.desktop.capabilities import read_timeouts
+from devices.desktop.finding import find, identify, source, texts_of
 from devices.desktop.interact import Interaction
 from devices.desktop.mirror import Mirror, Node
 from devices.desktop.names import STATES, role_tag, state_names
@@ -69,12 +70,12 @@ async def set_timeouts(on: Context) -> Any:
 
 
 async def find_element(on: Context) -> Any:
-    (found,) = await on.session.find(on.body.get("using"), on.body.get("value"), on.parts.get("element"), many=False)
+    (found,) = await find(on.session, on.body.get("using"), on.body.get("value"), on.parts.get("element"), many=False)
     return reference(found)
 
 
 async def find_elements(on: Context) -> Any:
-    found = await on.session.find(on.body.get("using"), on.body.get("value"), on.parts.get("element"), many=True)
+    found = await find(on.session, on.body.get("using"), on.body.get("value"), on.parts.get("element"), many=True)
     return [reference(number) for number in found]
 
 
@@ -177,7 +178,7 @@ async def attribute(on: Context, number: str, name: str) -> Any:  # noqa: PLR091
         case "actions":
             return await on.input.actions_of(node)
         case "id" | "accessible-id" | "automationid":
-            await session.identify([node])
+            await identify(session, [node])
             return node.identifier or None
         case _ if plain in STATES:
             return "true" if node.has(plain) else "false"
@@ -367,7 +368,7 @@ async def _picture(on: Context, area: Rect | None) -> str:
 
 
 async def get_source(on: Context) -> Any:
-    return await on.session.source()
+    return await source(on.session)
 
 
 # Modal dialogs as alerts
@@ -384,7 +385,7 @@ async def _dialog(on: Context) -> tuple[Mirror, Node]:
 async def alert_text(on: Context) -> Any:
     _, dialog = await _dialog(on)
     labels = [node for node in dialog.walk() if node.role in ("label", "static") and node.has("showing")]
-    texts = await on.session.texts(labels)
+    texts = await texts_of(on.session, labels)
     return "\n".join(texts.get(node, node.name) for node in labels if texts.get(node, node.name)) or dialog.name
 
 

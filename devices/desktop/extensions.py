@@ -9,6 +9,7 @@ from typing import Any
 from devices.desktop.actions import ELEMENT_KEY
 from devices.desktop.atspi import SELECTION
 from devices.desktop.commands import Context, attribute, reference
+from devices.desktop.finding import roots
 from devices.desktop.interact import describe
 from devices.desktop.mirror import Mirror, Node
 from devices.webdriver import WebDriverError
@@ -141,7 +142,7 @@ async def menu(on: Context, given: dict[str, Any]) -> Any:
     for depth, step in enumerate(path):
 
         async def look(step: str = step, above: Node | None = start) -> tuple[Mirror, Node] | None:
-            for mirror, root in await session.roots(None, None):
+            for mirror, root in await roots(session, None, None):
                 for node in (above or root).walk():
                     # GTK pads the names of items that have a shortcut.
                     if (

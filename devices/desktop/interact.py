@@ -47,9 +47,7 @@ class Interaction:
         way = how or self.session.settings.click
         if way not in ("action", "pointer"):
             raise WebDriverError("invalid argument", f"a click is made by action or pointer, not by {way!r}")
-        # A menu item may open a modal dialog, and GTK answers nothing while one is open that an accessible action
-        # opened.
-        if way == "action" and button == 0 and count == 1 and not (node.role in ITEM_ROLES and node.has("showing")):
+        if way == "action" and button == 0 and count == 1 and not _may_ask(node):
             if not (node.has("sensitive") or node.has("enabled")):
                 raise WebDriverError("element not interactable", f"{describe(node)} is disabled")
             names = await self.actions_of(node)
@@ -397,6 +395,12 @@ class Interaction:
                 return
             raise WebDriverError("invalid element state", f"{describe(node)} refuses the text: read-only?")
         raise WebDriverError("invalid element state", f"{describe(node)} has neither a text nor a value to set")
+
+
+def _may_ask(node: Node) -> bool:
+    # GTK answers nothing while a modal dialog is open that an accessible action opened with gtk_dialog_run. Items of
+    # menus, and buttons whose names end in an ellipsis (so the desktops' guidelines), open such dialogs.
+    return node.has("showing") and (node.role in ITEM_ROLES or node.name.strip().endswith(("...", "…")))
 
 
 def describe(node: Node) -> str:

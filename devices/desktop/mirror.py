@@ -4,7 +4,6 @@ so.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -45,8 +44,8 @@ class Node:
     description: str = ""
     states: int = 0
     interfaces: frozenset[str] = frozenset()
-    parent: Node | None = None
-    children: list[Node] = field(default_factory=list)
+    parent: Node | None = field(default=None, repr=False)
+    children: list[Node] = field(default_factory=list, repr=False)
     identifier: str | None = None  # the accessible id; None: not asked for yet
 
     def has(self, state: str) -> bool:
@@ -324,12 +323,3 @@ class Mirror:
 def _childless(item: _Item) -> bool:
     # Toolkits that say nothing of their number of children say it of containers only.
     return item.child_count == 0
-
-
-async def wait_for_change(changed: asyncio.Event, seconds: float) -> None:
-    """Wait for the next event, `seconds` at most."""
-    try:
-        async with asyncio.timeout(seconds):
-            await changed.wait()
-    except TimeoutError:
-        pass

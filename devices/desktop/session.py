@@ -1,4 +1,4 @@
-"""One WebDriver session: its desktop, the applications on it, windows, elements, and the finding of them."""
+"""One WebDriver session: its desktop, the applications on it, their windows and elements; finding.py finds them."""
 
 from __future__ import annotations
 
@@ -6,34 +6,27 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from lxml import etree
-
-from devices.desktop import locators
 from devices.desktop.atspi import (
     ACCESSIBLE,
     COMPONENT,
     TEXT,
     AtspiBus,
     AtspiError,
-    Call,
     Event,
     Ref,
     accessibility_address,
-    property_call,
-    property_value,
     states_of,
 )
 from devices.desktop.capabilities import Settings
 from devices.desktop.desk import Desk, marked, open_desk, window_manager
 from devices.desktop.mirror import Mirror, Node
 from devices.desktop.names import DIALOG_ROLES, has_state
-from devices.desktop.source import build_document, to_xml
 from devices.desktop.x11 import Display, Rect
 from devices.webdriver import WebDriverError
 
@@ -42,8 +35,6 @@ T = TypeVar("T")
 # Events wake a waiting command; this is how often it looks all the same, for toolkits that are silent about some
 # changes.
 LOOK_AGAIN_S = 0.25
-
-SCROLLING_ROLES = frozenset({"viewport", "scroll pane", "list", "list box", "tree", "tree table", "table"})
 
 
 class Session:
@@ -67,7 +58,7 @@ class Session:
         self._serial = itertools.count(1)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"x11-{number[:8]}")
         self._identified: set[Ref] = set()
-        self._no_identifier: set[str] = set()  # buses of toolkits without the property AccessibleId
+        self.no_identifier: set[str] = set()  # buses of toolkits without the property AccessibleId
 
     # Beginning and end
 
@@ -321,19 +312,6 @@ class Session:
 
     # Elements
 
-    def included(self, node: Node) -> bool:
-        """Whether a find considers the node: what shows, or would if it were scrolled to."""
-        if self.settings.hidden or node.has("showing"):
-            return True
-        if not node.has("visible"):
-            return False
-        above = node.parent
-        while above is not None and above.has("visible"):
-            if above.role in SCROLLING_ROLES and above.has("showing"):
-                return True
-            above = above.parent
-        return False
-
     def element_id(self, mirror: Mirror, node: Node) -> str:
         """The reference of an element, the same each time it is found."""
         known = self._element_ids.get(node.ref)
@@ -371,104 +349,6 @@ class Session:
         node.states = states
         return mirror, node
 
-    async def roots(self, start: Node | None, mirror: Mirror | None) -> list[tuple[Mirror, Node]]:
-        """Where a find looks: below an element, or in the current window and the popups of its application, or
-        everywhere.
-        """
-        if start is not None and mirror is not None:
-            return [(mirror, start)]
-        if self.settings.scope == "application" or self.settings.whole_desktop:
-            await self.gather()
-            return [(each, each.root) for each in self.mirrors]
-        current, window = await self.current()
-        return [(current, window), *((current, popup) for popup in current.popups())]
-
-    async def find(self, using: object, value: object, element: str | None, *, many: bool) -> list[str]:
-        """References of what a locator means; with `many` false the first only. Waits as long as the implicit time-out.
-
-        Raises WebDriverError("no such element") when nothing is found and `many` is false.
-        """
-        strategy, expression = locators.check(using, value)
-
-        async def look() -> list[str] | None:
-            mirror, start = (None, None) if element is None else await self.element(element)
-            if mirror is not None:
-                await mirror.refresh()
-            roots = await self.roots(start, mirror)
-            matches = await self._match(strategy, expression, roots, whole=start is None)
-            return [self.element_id(owner, node) for owner, node in (matches if many else matches[:1])] or None
-
-        found = await self.until(look, self.implicit_s)
-        if found is None:
-            # An event may have been missed (scrolling tells nothing): read everything once more before saying no.
-            for each in self.mirrors:
-                each.mark_stale()
-            found = await look()
-        if found is None and not many:
-            raise WebDriverError("no such element", self._nothing(strategy, expression))
-        return found or []
-
-    def _nothing(self, strategy: str, expression: str) -> str:
-        where = next((repr(node.name) for _, node in self.windows() if node.ref == self.window), "the application")
-        others = [f"{self.handle(node)} {node.name!r}" for _, node in self.windows() if node.ref != self.window]
-        hint = f"; other windows, to be switched to: {', '.join(others)}" if others else ""
-        return f"nothing in {where} with {strategy} {expression!r}{hint}"
-
-    async def _match(
-        self, strategy: str, expression: str, roots: list[tuple[Mirror, Node]], *, whole: bool
-    ) -> list[tuple[Mirror, Node]]:
-        owner = {root.ref.bus: mirror for mirror, root in roots}
-        nodes = [root for _, root in roots]
-        include = self._include(nodes)
-        if strategy in locators.NEEDS_IDENTIFIERS:
-            await self.identify(node for root in nodes for node in root.walk() if include(node))
-        texts: dict[Node, str] = {}
-        if strategy in locators.NEEDS_TEXTS and "text" in expression:
-            texts = await self.texts([node for root in nodes for node in root.walk() if include(node)])
-
-        def document() -> tuple[etree._Element, dict[etree._Element, Node]]:
-            return build_document(self._document_roots(nodes) if whole else nodes, include, texts=texts)
-
-        return [
-            (owner[node.ref.bus], node)
-            for node in locators.match(strategy, expression, nodes, include, document, whole=whole)
-        ]  # fmt: skip
-
-    def _include(self, roots: Iterable[Node]) -> Callable[[Node], bool]:
-        inside = {root.ref for root in roots}
-        tops = {node.ref for mirror in self.mirrors for node in mirror.root.children}
-
-        def include(node: Node) -> bool:
-            # Of an application's windows only those that are looked in; with the application itself a root, all of
-            # them.
-            if node.ref in tops and node.ref not in inside and not any(m.root.ref in inside for m in self.mirrors):
-                return False
-            return self.included(node)
-
-        return include
-
-    def _document_roots(self, nodes: list[Node]) -> list[Node]:
-        roots: dict[Ref, Node] = {}
-        for node in nodes:
-            root = node if node.parent is None else node.parent
-            roots[root.ref] = root
-        return list(roots.values())
-
-    async def identify(self, nodes: Iterable[Node]) -> None:
-        fresh = [n for n in nodes if n.identifier is None and n.ref.bus not in self._no_identifier]
-        if not fresh:
-            return
-        first = await self.bus.batch([property_call(fresh[0].ref, ACCESSIBLE, "AccessibleId")])
-        if isinstance(first[0], AtspiError) and not first[0].gone:
-            self._no_identifier.add(fresh[0].ref.bus)  # Qt 5, GTK 2
-            answers = await self.bus.batch([Call(node.ref, ACCESSIBLE, "GetAttributes") for node in fresh])
-            for node, answer in zip(fresh, answers, strict=True):
-                node.identifier = "" if isinstance(answer, AtspiError) else str(answer.get("id", ""))
-            return
-        answers = await self.bus.batch([property_call(node.ref, ACCESSIBLE, "AccessibleId") for node in fresh])
-        for node, answer in zip(fresh, answers, strict=True):
-            node.identifier = str(property_value(answer, ""))
-
     async def extents(self, ref: Ref) -> Rect:
         """Where the element stands on the display, as the application says now."""
         try:
@@ -478,45 +358,11 @@ class Session:
                 raise WebDriverError("element not interactable", f"{ref.path} has no place on the screen") from error
             raise
 
-    async def texts(self, nodes: list[Node]) -> dict[Node, str]:
-        """The texts of those of the nodes that hold text."""
-        holders = [node for node in nodes if node.offers(TEXT)]
-        answers = await self.bus.batch([Call(node.ref, TEXT, "GetText", "ii", (0, -1)) for node in holders])
-        return {
-            node: answer for node, answer in zip(holders, answers, strict=True) if not isinstance(answer, AtspiError)
-        }  # fmt: skip
-
     async def text(self, node: Node) -> str:
         """An element's text: what it holds as text, else its name."""
         if node.offers(TEXT):
             return str(await self.bus.call(node.ref, TEXT, "GetText", "ii", (0, -1)))
         return node.name
-
-    async def source(self) -> str:
-        """The tree of the current window (or of all, by lab:scope) as XML, with identifiers, texts and places."""
-        roots = await self.roots(None, None)
-        nodes = [root for _, root in roots]
-        include = self._include(nodes)
-        listed = [*nodes, *locators.walk_included(nodes, include)]
-        await self.identify(listed)
-        placed = [node for node in listed if node.offers(COMPONENT)]
-        holders = [node for node in listed if node.offers(TEXT)]
-        answers = await self.bus.batch(
-            [Call(node.ref, COMPONENT, "GetExtents", "u", (0,)) for node in placed]
-            + [Call(node.ref, TEXT, "GetText", "ii", (0, -1)) for node in holders]
-        )
-        rects = {
-            node: Rect(*answer)
-            for node, answer in zip(placed, answers, strict=False)
-            if not isinstance(answer, AtspiError)
-        }
-        texts = {
-            node: answer
-            for node, answer in zip(holders, answers[len(placed) :], strict=True)
-            if not isinstance(answer, AtspiError)
-        }
-        document, _ = build_document(self._document_roots(nodes), include, texts=texts, rects=rects)
-        return to_xml(document)
 
     def processes(self) -> list[int]:
         """Every process that runs for this session."""

@@ -58,6 +58,7 @@ class Display:
         # Answers to pings come to the root window as its children's structure does.
         self._root.change_attributes(event_mask=X.SubstructureNotifyMask | X.PropertyChangeMask)
         self._serial = itertools.count(1)
+        self._probe: Any = None  # a window that is never shown, to ask the window manager with
         self.keyboard = Keyboard(self._display)
         self._sync()
 
@@ -164,11 +165,32 @@ class Display:
         return {self._display.get_atom_name(atom) for atom in value} if value is not None else set()
 
     def set_state(self, number: int, names: list[str], *, on: bool) -> None:
-        """Ask the window manager to add or remove states, and wait until it has."""
+        """Ask the window manager to add or remove states, and wait until it has, with the frame and size that go with
+        them.
+        """
+        if all((name in self.state(number)) is on for name in names):
+            return
         for pair in range(0, len(names), 2):
             atoms = [self._atom(name) for name in names[pair : pair + 2]]
             self._ask_manager(number, "_NET_WM_STATE", [int(on), *atoms, *([0] if len(atoms) == 1 else []), 1])
         self._wait(number, lambda: all((name in self.state(number)) is on for name in names))
+        self._await_manager()
+
+    def _await_manager(self) -> None:
+        """Wait until the window manager has done all that it was asked so far.
+
+        It answers in order, and any window may ask what its frame would be (_NET_REQUEST_FRAME_EXTENTS of EWMH): with
+        that answer here, what was asked before is done. Managers that lack the message are not waited for.
+        """
+        supported = self._property(self._root, "_NET_SUPPORTED")
+        if supported is None or self._atom("_NET_REQUEST_FRAME_EXTENTS") not in list(supported):
+            return
+        if self._probe is None:
+            self._probe = self._root.create_window(-10, -10, 1, 1, 0, X.CopyFromParent)
+        probe = self._probe
+        probe.delete_property(self._atom("_NET_FRAME_EXTENTS"))
+        self._ask_manager(probe.id, "_NET_REQUEST_FRAME_EXTENTS", [])
+        self._wait(probe.id, lambda: self._property(probe, "_NET_FRAME_EXTENTS") is not None)
 
     def iconify(self, number: int) -> None:
         """Have the window manager minimise the window."""
@@ -214,17 +236,17 @@ class Display:
         """Move and size the window, frame included, and wait for it as far as the application's size limits let it."""
         left, right, top, bottom = self.frame(number)
         width, height = max(rect.width - left - right, 1), max(rect.height - top - bottom, 1)
-        before = self.rect(number)
         if self.has_window_manager():
             # Gravity static: the place meant is that of the window's own area.
             flags = 10 | 0xF << 8 | 2 << 12
+            before = self.rect(number)
             self._ask_manager(number, "_NET_MOVERESIZE_WINDOW", [flags, rect.x + left, rect.y + top, width, height])
+            self._await_manager()
+            if before != Rect(rect.x + left, rect.y + top, width, height):
+                self._wait(number, lambda: self.rect(number) != before, seconds=0.5)
         else:
             self._window(number).configure(x=rect.x, y=rect.y, width=width, height=height)
             self._sync()
-        wanted = Rect(rect.x + left, rect.y + top, width, height)
-        if before != wanted:
-            self._wait(number, lambda: self.rect(number) != before, seconds=0.5)
 
     def outer_rect(self, number: int) -> Rect:
         """The window's place and size with its frame."""
