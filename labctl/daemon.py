@@ -14,6 +14,8 @@ import structlog
 from labctl.auth import LOCAL_ADMINISTRATOR
 from labctl.auth.authority import Authority
 from labctl.config import Lab
+from labctl.health.service import Health
+from labctl.health.steps_alone import AloneParts
 from labctl.hosts import Hosts, Sessions
 from labctl.leases import DEADLINE_MARGIN_S, Leases, Listeners
 from labctl.presence import Presence
@@ -51,6 +53,7 @@ class Daemon:
     audio_jobs: AudioJobs
     authority: Authority
     webdriver: WebDriverService
+    health: Health
 
     def cancel(self, job: str, reason: str) -> None:
         """End a job: what is queued of it at once, what is running after its teardown."""
@@ -58,7 +61,7 @@ class Daemon:
 
 
 @contextmanager
-def run_daemon(  # noqa: PLR0915 - what starts, in its order
+def run_daemon(
     lab: Lab, data: Path, database: str | None = None, url: str | None = None, *, trust_loopback: bool = True
 ) -> Iterator[Daemon]:
     """A daemon, from entry to exit. `url`: where other daemons of the lab reach its API. `trust_loopback`: as long as
@@ -113,13 +116,15 @@ def run_daemon(  # noqa: PLR0915 - what starts, in its order
             sessions=StepSessions(webdriver),
         )
         submissions = Submissions(store, leases, actions)
+        health = Health(AloneParts(lab, actions, fleet, hosts, StepSessions(webdriver), workers, scratch), store, fleet)
 
         def ended(grant: Grant) -> None:
             fleet.ended(grant)
             webdriver.lease_ended(grant)
+            health.ended(grant)
 
         def concerned(grant: Grant) -> bool:
-            return fleet.concerned(grant) or not web.isdisjoint(grant.devices)
+            return fleet.concerned(grant) or health.concerned(grant) or not web.isdisjoint(grant.devices)
 
         webhooks = Webhooks(store)
         leases.listen(Listeners(fleet.granted, fleet.granted, ended, concerned))
@@ -127,21 +132,13 @@ def run_daemon(  # noqa: PLR0915 - what starts, in its order
             fleet.granted(grant, time.monotonic() + grant.duration_s - DEADLINE_MARGIN_S)
         sequencer.recover()
         webdriver.targets.reach = lambda host, url: hosts.get(host).reach(url)
-        fleet.on_change = hosts.on_change = presence.changed = webdriver.targets.on_change = leases.schedule
-        stack.callback(webhooks.stop)
-        stack.callback(presence.stop)
-        stack.callback(leases.stop)
-        stack.callback(fleet.close)
-        stack.callback(hosts.close)
-        stack.callback(host_sessions.close)
-        stack.callback(sequencer.close)
-        presence.start()
-        fleet.start()
-        hosts.start()
-        webdriver.start()
-        leases.start()
-        sequencer.start()
-        webhooks.start()
+        fleet.on_change = hosts.on_change = health.changed = leases.schedule
+        presence.changed = webdriver.targets.on_change = leases.schedule
+        ends = (webhooks.stop, presence.stop, leases.stop, fleet.close, hosts.close, host_sessions.close)
+        for end in (*ends, sequencer.close, health.close):
+            stack.callback(end)  # the last first
+        for begin in (presence, fleet, hosts, webdriver, leases, sequencer, webhooks, health):
+            begin.start()
         leases.schedule()
         audio_jobs.resume()
         yield Daemon(
@@ -159,4 +156,5 @@ def run_daemon(  # noqa: PLR0915 - what starts, in its order
             audio_jobs,
             authority,
             webdriver,
+            health,
         )

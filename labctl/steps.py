@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from drivers.ssh import SshHost
 
 Parameters = TypeVar("Parameters", bound=BaseModel)
+# The output by which an action says that a robot has left its place: broken off, somebody has to look after it.
+SET_OUT = "set_out"
 
 
 class Verdict(StrEnum):

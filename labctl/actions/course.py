@@ -29,10 +29,10 @@ from drivers.documents import DocumentError
 from drivers.rooms import Room
 from labctl.actions.course_files import MEDIA_TYPES, RECORDING, warm_up, write_results_of
 from labctl.actions.driving import drive_apart
-from labctl.actions.driving_process import Drive, Pilot
+from labctl.actions.driving_process import Drive, Pilot, Told
 from labctl.config import RobotConfig, RoomConfig, load_room
 from labctl.errors import LabFailureError
-from labctl.steps import Measurement, Outcome, StepContext, Verdict
+from labctl.steps import SET_OUT, Measurement, Outcome, StepContext, Verdict
 
 _MOVING_EVERY_S = 0.25
 _DRAWN_WITHIN_S = 120
@@ -142,7 +142,11 @@ class _Teller:
         self._context = context
         self._moved = 0.0
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: Progress | Told) -> None:
+        if isinstance(progress, Told):
+            return
+        if isinstance(progress, LegStarted):
+            self._context.output(SET_OUT, True)
         if isinstance(progress, Moving):
             if time.monotonic() - self._moved < _MOVING_EVERY_S:
                 return

@@ -1,4 +1,4 @@
-"""Has a course driven by a process of its own, and keeps that process company until it ends."""
+"""Has a robot driven by a process of its own, and keeps that process company until it ends."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from labctl.actions.driving_process import (
     DAEMON_LIVES_AT,
     LEASE_ENDS_AT,
     Cancel,
-    Drive,
     Driven,
+    Message,
     NotDriven,
     Shared,
+    Task,
     Told,
     drive,
 )
@@ -32,7 +33,10 @@ _ENDS_WITHIN_S = 20.0
 
 
 def drive_apart(
-    task: Drive, lease_ends_at: Callable[[], float], cancellation: Cancellation, watcher: Callable[[Progress], None]
+    task: Task,
+    lease_ends_at: Callable[[], float],
+    cancellation: Cancellation,
+    watcher: Callable[[Progress | Told], None],
 ) -> Driven:
     """Drive in a child process until it has ended; `lease_ends_at()`, of `time.monotonic()`, moves with renewals.
 
@@ -64,7 +68,7 @@ def drive_apart(
 
 
 def _listen(
-    process: BaseProcess, told: Connection, cancellation: Cancellation, watcher: Callable[[Progress], None]
+    process: BaseProcess, told: Connection, cancellation: Cancellation, watcher: Callable[[Progress | Told], None]
 ) -> Driven:
     give_up: float | None = None
     while True:
@@ -84,14 +88,14 @@ def _listen(
         watcher(message)
 
 
-def _received(process: BaseProcess, told: Connection) -> Told:
+def _received(process: BaseProcess, told: Connection) -> Message:
     try:
-        message: Told = told.recv()
+        message: Message = told.recv()
     except (EOFError, OSError):
         process.join(_ENDS_WITHIN_S)
         raise LabFailureError(
-            f"the process that drove the course died ({_cause(process.exitcode)}); the guard has stopped the robot. "
-            "The daemon's log says more; run the course again"
+            f"the process that drove the robot died ({_cause(process.exitcode)}); the guard has stopped the robot. "
+            "The daemon's log says more; try again"
         ) from None
     return message
 

@@ -1,4 +1,4 @@
-"""Drives a course in a process of its own, so that its sums never keep the daemon from answering an emergency stop.
+"""Drives a robot in a process of its own, so that its sums never keep the daemon from answering an emergency stop.
 
 The daemon says that it lives by a time in shared memory. While that is old nothing moves the robot: a daemon that is
 stalled or dead can neither cancel a course nor pass an emergency stop on.
@@ -22,13 +22,16 @@ from typing import Any, TypeAlias
 from courses.calibration import Calibration
 from courses.cancelling import CancelToken
 from courses.course import Course
+from courses.errors import CourseCancelledError, LabError, RobotFaultError
 from courses.inputs import DirectInput, DrivingInput
 from courses.progress import Progress
 from courses.runner import run_course
+from courses.way_back import return_to_dock
 from drivers.clock import Clock, clock_for_scale
 from drivers.errors import DeviceError
 from drivers.guard import GuardClient
 from drivers.protocols import GuardedBase
+from drivers.rooms import Room
 from labctl.steps import BaseAddress
 
 # Seconds of the machine's clock. A command lives 0.25 s (unless configured) after the last one that was let through.
@@ -62,8 +65,25 @@ class Drive:
 
 
 @dataclass(frozen=True)
+class ReturnToDock:
+    """The slow way back to a dock of the room."""
+
+    room: Room
+    dock: str
+    address: BaseAddress
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a drive says on its way, for people."""
+
+    what: str
+
+
+@dataclass(frozen=True)
 class Driven:
-    """The course was driven and judged. `result`: as of `courses.result.CourseResult.to_json`."""
+    """It was driven. `result`: of a course as `courses.result.CourseResult.to_json`, judged; of a way back what became
+    of it."""
 
     result: dict[str, Any]
 
@@ -82,10 +102,11 @@ class Cancel:
     reason: str
 
 
-Told = Progress | Driven | NotDriven
+Task = Drive | ReturnToDock
+Message = Progress | Told | Driven | NotDriven
 
 
-def drive(task: Drive, daemon: Connection, shared: Shared) -> None:
+def drive(task: Task, daemon: Connection, shared: Shared) -> None:
     """The process: drives, tells progress as it goes, and in the end `Driven` or `NotDriven`."""
     cancel = CancelToken()
     with contextlib.suppress(OSError):
@@ -96,14 +117,15 @@ def drive(task: Drive, daemon: Connection, shared: Shared) -> None:
     tell = _Teller(daemon)
     try:
         tell(_drive(task, shared, cancel, tell))
-    except DeviceError as exc:
+    except (DeviceError, LabError, RobotFaultError, CourseCancelledError) as exc:
         tell(NotDriven(str(exc)))
     except OSError as exc:
         why = f"{exc.strerror or exc}; make room there, or serve with another --data"
-        tell(NotDriven(f"the course could not be recorded in {task.recording.parent}: {why}"))
+        where = f" in {task.recording.parent}" if isinstance(task, Drive) else ""
+        tell(NotDriven(f"the drive could not be recorded{where}: {why}"))
 
 
-def _drive(task: Drive, shared: Shared, cancel: CancelToken, tell: _Teller) -> Driven:
+def _drive(task: Task, shared: Shared, cancel: CancelToken, tell: _Teller) -> Driven:
     address = task.address
     clock = clock_for_scale(address.time_scale)
     deadline = float(shared[LEASE_ENDS_AT])
@@ -114,6 +136,13 @@ def _drive(task: Drive, shared: Shared, cancel: CancelToken, tell: _Teller) -> D
         _watched(base, clock, shared),
     ):
         tether = TetheredInput(base, lambda: _daemon_lives(shared))
+        if isinstance(task, ReturnToDock):
+            room, dock = task.room, task.room.dock(task.dock)
+            returned = return_to_dock(
+                base, clock, room, dock, driving_input=tether, cancel=cancel, tell=lambda what: tell(Told(what))
+            )
+            outcome = returned.docking
+            return Driven({"docked": outcome.docked, "attempts": outcome.attempts, "faults": list(outcome.faults)})
         with _seat(task.pilot, base, tether, clock) as (driven, chosen):
             result = run_course(
                 task.course,
@@ -189,7 +218,7 @@ class _Teller:
     def __init__(self, daemon: Connection) -> None:
         self._daemon = daemon
 
-    def __call__(self, told: Told) -> None:
+    def __call__(self, told: Message) -> None:
         with contextlib.suppress(OSError):
             self._daemon.send(told)
 

@@ -119,6 +119,35 @@ def robots_reset(
     raise typer.Exit(reset_emergency_stop(url, name, person, reason))
 
 
+@robots_app.command("preflight")
+def robots_preflight(name: str, as_json: Json = False, url: Url = None) -> None:
+    """Look at everything: battery, emergency stop, LiDAR age, clock offset, pose. Exit 0 well, 3 not."""
+    from labctl.cli.robots import preflight
+
+    raise typer.Exit(preflight(url, name, as_json=as_json))
+
+
+@robots_app.command("acknowledge")
+def robots_acknowledge(
+    name: str,
+    reason: Annotated[str, typer.Option(help="Why it may be used again.")],
+    person: Annotated[str | None, typer.Option(help="Who says so; you unless given.")] = None,
+    url: Url = None,
+) -> None:
+    """Take a robot out of quarantine, after a preflight that passed."""
+    from labctl.cli.robots import acknowledge
+
+    raise typer.Exit(acknowledge(url, name, person, reason))
+
+
+@robots_app.command("return")
+def robots_return(name: str, reason: Annotated[str, typer.Option(help="Why.")], url: Url = None) -> None:
+    """Drive a robot that is withheld slowly to its dock, as long as you hold a key."""
+    from labctl.cli.returning import return_to_dock
+
+    raise typer.Exit(return_to_dock(url, name, reason))
+
+
 @course_app.command("run")
 def course_run(
     course: Annotated[str, typer.Argument(help="Name of a course that ships with the program, or a course file.")],

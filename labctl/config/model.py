@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from drivers.guard.settings import DockingRules, Footprint, LidarRules, Limits, PoseRules, Stopping
 from drivers.types import BaseGeometry
+from labctl.config.health import ChecksSection, HooksSection
 
 NAME = re.compile(r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$")
 Name = Annotated[str, StringConstraints(pattern=NAME.pattern)]
@@ -33,6 +34,8 @@ class DeviceConfig(Section):
     room: Name | None = None
     model: Label | None = None
     site: Label | None = None
+    checks: ChecksSection = ChecksSection()
+    hooks: HooksSection = HooksSection()
 
     @property
     def capabilities(self) -> tuple[str, ...]:
@@ -100,6 +103,7 @@ class RobotConfig(DeviceConfig):
     lidar: LidarSection
     guard: GuardSection = GuardSection()
     calibration: Path | None = None
+    checks: ChecksSection = ChecksSection(every_s=30.0, before_use=True)
     simulated: bool = False
     time_scale: Annotated[float, Field(ge=0.1, le=100)] = 1.0
 

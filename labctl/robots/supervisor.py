@@ -103,6 +103,13 @@ class Robot:
         settings = self.settings
         return BaseAddress(self.name, settings.listen[0], settings.token, fencing, settings.time_scale)
 
+    def observed_at(self) -> BaseAddress | None:
+        """Where to look on without a lease; None while its guard does not answer."""
+        if self._control is None:
+            return None
+        settings = self.settings
+        return BaseAddress(self.name, settings.listen[0], settings.token, 0, settings.time_scale)
+
     def lease_ends_at(self, fencing: int) -> float:
         """The end of the lease with `fencing`, of `time.monotonic()`; in the past when it is over."""
         lease = self._lease

@@ -10,7 +10,9 @@ from pathlib import Path
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from labctl.config import Lab
 from labctl.errors import LabError, LabFailureError
+from labctl.health import hooks
 from labctl.jobs import Job, wait_graph
 from labctl.jobs.durations import worded
 from labctl.leases import Leases
@@ -33,6 +35,7 @@ _WRITE_AGAIN_S = 2.0
 class RunParts:
     """What every run of this daemon needs. `closing`: the daemon is ending."""
 
+    lab: Lab
     store: Store
     leases: Leases
     actions: ActionRegistry
@@ -120,7 +123,7 @@ class LocalRun:
         }
         return LanePerformer(
             place,
-            job.lanes[name],
+            hooks.around(job, name, parts.lab.devices.get(place.device)),
             names,
             parts.store,
             parts.actions,

@@ -66,7 +66,7 @@ class Sequencer:
         self._claiming = threading.Lock()
         self._closing = threading.Event()
         self.news = News(store, self._heard, self._review)
-        self._parts = RunParts(store, leases, actions, self.news, scratch, self._contexts, sessions, self._closing)
+        self._parts = RunParts(lab, store, leases, actions, self.news, scratch, self._contexts, sessions, self._closing)
         self._watch = threading.Thread(target=self._look_for_daemons, name="lost-daemons", daemon=True)
 
     def start(self) -> None:

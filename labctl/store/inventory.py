@@ -66,6 +66,7 @@ def _take(
         "capabilities": list(device.capabilities),
         "daemon": None if device.kind == "room" else transaction.daemon,
         "offline": offline,
+        "made_ready": bool(device.hooks.after),
     }
     if row is None:
         state = {"state": "offline" if offline else "good", "state_reason": offline or ""}

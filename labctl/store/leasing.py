@@ -24,6 +24,7 @@ from labctl.scheduler import (
     look_ahead,
     other_reason,
 )
+from labctl.store import health
 from labctl.store.identifiers import new_id
 from labctl.store.memory import Active, Memory
 from labctl.store.tables import jobs, lease_devices, leases, runs
@@ -199,6 +200,8 @@ def end(transaction: Transaction, lease: str, state: str, reason: str) -> Grant:
     about: dict[str, Any] = {"devices": list(active.devices), "holder": active.holder, "reason": reason}
     transaction.emit(f"lease.{state}", lease=lease, job=active.job, **about)
     memory.drop(lease)
+    if active.job is None and not memory.made_ready.isdisjoint(active.devices):
+        health.withhold(transaction, memory.made_ready.intersection(active.devices))
     return replace(grant_now(lease, active, transaction.now), reason=reason)
 
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from labctl.jobs import expressions
 from labctl.jobs.syntax import ExpressionError
-from labctl.store import leasing, submitting
+from labctl.store import health, leasing, submitting
 from labctl.store.identifiers import new_id
 from labctl.store.leasing import Grant
 from labctl.store.tables import devices, jobs, lanes, leases, runs, steps
@@ -176,6 +176,7 @@ def _finish_lane(
     open_lane = sa.and_(which, lanes.c.state != "finished")
     if not transaction.execute(sa.update(lanes).where(open_lane).values(**ended)).rowcount:
         return None
+    health.lane_over(transaction, run, lane, verdict, reason)
     broken_off = {"verdict": verdict, "reason": reason, "finished_at": transaction.now}
     left = sa.and_(steps.c.run_id == run, steps.c.lane == lane, steps.c.verdict == "running")
     transaction.execute(sa.update(steps).where(left).values(**broken_off))

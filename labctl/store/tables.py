@@ -69,6 +69,7 @@ devices = Table(
     Column("facts", JSON, nullable=False, server_default=text("'{}'")),  # numbers that change: battery_ratio ...
     Column("offline", Text),  # why it does not answer, also while it is in maintenance; NULL when it does
     Column("revision", _Big, nullable=False, server_default=text("0")),  # of the lab, at its last change
+    Column("made_ready", Boolean, nullable=False, server_default=text("false")),  # whether hooks follow each lease
     Index(None, "revision"),
 )
 
@@ -346,4 +347,52 @@ events = Table(
     Column("data", JSON, nullable=False),
     Index(None, "run_id", "sequence"),
     sqlite_autoincrement=True,
+)
+
+# How often a device did not do for causes on the lab's side, in a row.
+device_health = Table(
+    "device_health",
+    metadata,
+    Column("device", Text, ForeignKey("devices.name"), primary_key=True),
+    Column("quarantine_after", Integer, nullable=False),  # so many lab errors, or failed checks, in a row
+    Column("lab_errors", Integer, nullable=False),
+    Column("failed_checks", Integer, nullable=False),
+    Column("checked_at", Double),
+)
+
+# The latest result of each check of a device.
+device_checks = Table(
+    "device_checks",
+    metadata,
+    Column("device", Text, ForeignKey("devices.name"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("well", Boolean, nullable=False),
+    Column("value", Double),
+    Column("unit", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("checked_at", Double, nullable=False),
+)
+
+# One row each time that a device was quarantined; the open one, if there is one, tells how far it is on its way back.
+quarantines = Table(
+    "quarantines",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("device", Text, ForeignKey("devices.name"), nullable=False),
+    Column("cause", Text, nullable=False),  # aborted, lab_errors, checks, person, hook
+    Column("reason", Text, nullable=False),
+    Column("since", Double, nullable=False),
+    Column("preflight_at", Double),
+    Column("preflight_passed", Boolean),
+    Column("preflight_detail", Text),
+    Column("ended_at", Double),
+    Column("ended_by", Text),
+    Column("end_reason", Text),
+    Index(
+        "one_quarantine_per_device",
+        "device",
+        unique=True,
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,10 +61,20 @@ def folder(robot: BenchRobot, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def daemon(folder: Path) -> Iterator[tuple[Lab, DaemonChild]]:
     with daemon_child(folder / "lab.yaml", folder / "data", folder / "daemon.log") as child, Lab(child.url) as lab:
-        after = lab.latest_event()
-        if lab.robot("robot-1").status()["health"] != "ready":
-            until(lab, lambda event: event["kind"] == "device.state" and event["data"]["state"] == "good", after)
+        while lab.robot("robot-1").status()["health"] != "ready":
+            time.sleep(0.02)
         yield lab, child
+
+
+def looked_after(lab: Lab, robot: BenchRobot) -> None:
+    """The robot is in quarantine after an aborted course: carry it to its dock, look at it, say that it is well."""
+    ours = lab.robot("robot-1")
+    found = ours.health()
+    assert (found["state"], found["quarantine"]["cause"]) == ("quarantined", "aborted")
+    robot.put_robot(0.35, 2.4, 0.0)
+    while not ours.preflight()["passed"]:
+        pass  # a LiDAR that was lost is tried again in some seconds
+    assert ours.acknowledge("Ada", "it stands on its dock again")["state"] == "good"
 
 
 def until(lab: Lab, wanted: Any, after: int = 0) -> dict[str, Any]:
@@ -97,13 +109,16 @@ def test_an_emergency_stop_ends_the_course_latches_and_is_reset_by_a_person(robo
         finished = lab.job(job)
         assert finished["verdict"] == "errored"
         told = until(lab, lambda event: event["kind"] == "robot.estop")
-        assert told["data"] == {"reason": "a cat", "principal": "local"}
+        assert (told["data"]["reason"], told["data"]["principal"]) == ("a cat", "local")
 
         with pytest.raises(LabClientError, match="reason") as refused:
             lab.robot("robot-1").reset("Ada", " ")
         assert refused.value.status == 422
+        latched = lab.robot("robot-1").preflight()
+        assert latched["passed"] is False
+        assert "emergency stop" in [each["name"] for each in latched["checks"] if not each["well"]]
         assert lab.robot("robot-1").reset("Ada", "the cat is gone")["estop"] is False
-        robot.put_robot(0.35, 2.4, 0.0)
+        looked_after(lab, robot)
 
 
 def test_a_stop_that_comes_before_the_guard_answers_is_kept(robot: BenchRobot, tmp_path: Path) -> None:
@@ -149,13 +164,13 @@ def test_a_killed_daemon_stops_the_robot_and_leaves_one_verdict(robot: BenchRobo
         assert [event["sequence"] > told for event in ends] == [True]
         kept = {each["name"]: each["size"] for each in lab.run_result(finished["runs"][0])["artifacts"]}
         assert kept["recording.mcap"] > 10_000
+        looked_after(lab, robot)
         with lab.lease(["robot-1"], duration_s=10) as lease:
             assert lease.devices == ["corridor", "robot-1"]
     with sqlite3.connect(folder / "data" / "lab.db") as database:
         numbers = [row[0] for row in database.execute("SELECT sequence FROM events ORDER BY sequence")]
     database.close()
     assert numbers == list(range(1, len(numbers) + 1))
-    robot.put_robot(0.35, 2.4, 0.0)
 
 
 def test_a_cancelled_course_stops_the_robot_and_keeps_its_recording(robot: BenchRobot, folder: Path) -> None:
@@ -169,6 +184,7 @@ def test_a_cancelled_course_stops_the_robot_and_keeps_its_recording(robot: Bench
         assert finished["verdict"] == "cancelled"
         names = {each["name"] for each in lab.run_result(finished["runs"][0])["artifacts"]}
         assert names == {"recording.mcap", "report.html", "lidar.tum", "odometry.tum", "result.json"}
+        looked_after(lab, robot)
 
 
 def test_a_stalled_daemon_stops_the_robot(robot: BenchRobot, folder: Path) -> None:
@@ -181,7 +197,7 @@ def test_a_stalled_daemon_stops_the_robot(robot: BenchRobot, folder: Path) -> No
         for _ in lab.follow(job):
             pass
         assert lab.job(job)["state"] == "finished"
-    robot.put_robot(0.35, 2.4, 0.0)
+        looked_after(lab, robot)
 
 
 def test_a_driving_process_that_dies_stops_the_robot_and_keeps_the_recording(robot: BenchRobot, folder: Path) -> None:
@@ -194,7 +210,7 @@ def test_a_driving_process_that_dies_stops_the_robot_and_keeps_the_recording(rob
         assert "died (signal 9); the guard has stopped the robot" in finished["reason"]
         (kept,) = lab.run_result(finished["runs"][0])["artifacts"]
         assert (kept["name"], kept["size"] > 10_000) == ("recording.mcap", True)
-    robot.put_robot(0.35, 2.4, 0.0)
+        looked_after(lab, robot)
 
 
 def test_a_daemon_that_stalls_while_the_robot_docks_stops_the_docking_run(robot: BenchRobot, folder: Path) -> None:
@@ -267,7 +283,52 @@ def test_a_lidar_that_fails_makes_the_course_errored(robot: BenchRobot, folder: 
         assert "lidar" in finished["reason"].lower()
         names = {each["name"] for each in lab.run_result(finished["runs"][0])["artifacts"]}
         assert names >= {"recording.mcap", "report.html"}
-    robot.put_robot(0.35, 2.4, 0.0)
+        looked_after(lab, robot)
+
+
+def test_a_robot_in_quarantine_is_granted_to_nobody_and_returns_to_its_dock_only_in_a_persons_hand(
+    robot: BenchRobot, folder: Path
+) -> None:
+    with daemon(folder) as (lab, child):
+        job = under_way(lab)
+        lab.cancel(job, "enough")
+        ended(lab, job)
+        at_rest(robot)
+        with pytest.raises(LabClientError, match="was broken off"):
+            lab.lease(["robot-1"], duration_s=10)
+
+        # Held for a moment, then let go: it stops where it is.
+        session = lab.robot("robot-1").return_to_dock("Ada", "the course was aborted")
+        while robot.truth().linear == robot.truth().angular == 0:
+            lab.robot("robot-1").hold(session["id"])
+        with pytest.raises(LabClientError, match="on its way to the dock"):
+            lab.robot("robot-1").acknowledge("Ada", "too early")
+        at_rest(robot)
+        while (session := lab.robot("robot-1").returning(session["id"]))["state"] != "ended":
+            time.sleep(0.02)
+        assert session["verdict"] == "errored"
+        assert "lease_ended" in session["reason"]
+        assert not robot.reading()["on_dock"]
+
+        # Held all the way, from the command line: it docks.
+        with subprocess.Popen(
+            [sys.executable, "-m", "labctl", "robots", "return", "robot-1", "--reason", "again", "--url", child.url],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        ) as held:  # fmt: skip
+            assert held.stdin is not None
+            while held.poll() is None:
+                with contextlib.suppress(BrokenPipeError):
+                    held.stdin.write(b" ")
+                    held.stdin.flush()
+                time.sleep(0.05)
+            assert held.stdout is not None
+            said = held.stdout.read().decode()
+        assert held.returncode == 0, said
+        assert "robot-1 is on its dock" in said
+        assert robot.reading()["on_dock"]
+        with pytest.raises(LabClientError, match="was broken off"):
+            lab.lease(["robot-1"], duration_s=10)  # that it is on its dock is not yet that it is well
+        looked_after(lab, robot)
 
 
 def ended(lab: Lab, job: str) -> dict[str, Any]:
