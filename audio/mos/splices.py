@@ -75,7 +75,9 @@ def settle(
 def _distance(reference: Single, powers: Single, scale: np.float32) -> Single:
     """Return how much the loudness of frames (F, B) differs, as a share (F,) of that of the reference."""
     wanted = reference**LOUDNESS_EXPONENT
-    apart: Single = np.abs((scale * powers) ** LOUDNESS_EXPONENT - wanted).sum(axis=1) / (wanted.sum(axis=1) + np.float32(1e-9))
+    apart: Single = np.abs((scale * powers) ** LOUDNESS_EXPONENT - wanted).sum(axis=1) / (
+        wanted.sum(axis=1) + np.float32(1e-9)
+    )
     return apart
 
 
