@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,15 +32,19 @@ class _Rule:
 
 @dataclass(frozen=True, slots=True)
 class Ignore:
-    """The rules; of those that match, the last one counts."""
+    """The rules; of those that match, the last one counts. `of_files`, `of_folders`: all in one, where none keeps."""
 
     rules: tuple[_Rule, ...] = ()
+    of_files: re.Pattern[bytes] | None = None
+    of_folders: re.Pattern[bytes] | None = None
 
     @classmethod
     def of(cls, patterns: Sequence[str]) -> Ignore:
         """Patterns in their order; comments and empty lines are passed over. Raises ValueError for a bad one."""
-        made = (_rule(each) for each in (*patterns, *ALWAYS))
-        return cls(tuple(rule for rule in made if rule is not None))
+        rules = tuple(rule for each in (*patterns, *ALWAYS) if (rule := _rule(each)) is not None)
+        if any(rule.keep for rule in rules):
+            return cls(rules)
+        return cls(rules, _united(rule for rule in rules if not rule.folders_only), _united(rules))
 
     @classmethod
     def for_project(cls, folder: Path, more: Sequence[str] = ()) -> Ignore:
@@ -56,14 +60,22 @@ class Ignore:
         """Whether `path`, relative to the root, is left out. What lies in a folder that is left out is so too."""
         parts = path.split(b"/")
         return any(
-            self._matches(b"/".join(parts[:depth]), folder or depth < len(parts)) for depth in range(1, len(parts) + 1)
+            self.itself(b"/".join(parts[:depth]), folder or depth < len(parts)) for depth in range(1, len(parts) + 1)
         )
 
-    def _matches(self, path: bytes, folder: bool) -> bool:
+    def itself(self, path: bytes, folder: bool) -> bool:
+        """The same for a path whose folders are known to stay."""
+        united = self.of_folders if folder else self.of_files
+        if united is not None:
+            return united.fullmatch(path) is not None
         for rule in reversed(self.rules):
             if (folder or not rule.folders_only) and rule.pattern.fullmatch(path):
                 return not rule.keep
         return False
+
+
+def _united(rules: Iterable[_Rule]) -> re.Pattern[bytes]:
+    return re.compile(b"|".join(b"(?:" + rule.pattern.pattern + b")" for rule in rules), re.DOTALL)
 
 
 def _rule(line: str) -> _Rule | None:

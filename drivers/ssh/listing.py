@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
@@ -29,8 +28,7 @@ class Kind(Enum):
     OTHER = "?"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One name below a folder. `mode`: permission bits; `target`: of a symbolic link."""
 
     path: bytes
@@ -54,7 +52,7 @@ def here(folder: Path, ignore: Ignore) -> Listing:
             for each in entries:
                 path = below + each.name
                 about = each.stat(follow_symlinks=False)
-                if ignore(path, stat.S_ISDIR(about.st_mode)):
+                if ignore.itself(path, stat.S_ISDIR(about.st_mode)):
                     continue
                 target = os.readlink(root + path) if each.is_symlink() else b""  # noqa: PTH115 - names are bytes here
                 found[path] = _entry(path, about, target)
@@ -113,11 +111,14 @@ def there(host: Shell, folder: str, ignore: Ignore) -> Listing | None:
 def parse(listed: bytes, ignore: Ignore) -> Listing:
     """What GNU find printed. Raises CopyError when that is something else."""
     found: Listing = {}
+    left_out: set[bytes] = set()
     fields = listed.split(b"\0")
     try:
         for head, target in zip(fields[::2], fields[1::2], strict=False):
             kind, mode, size, changed, path = head.split(b"\t", 4)
-            if ignore(path, kind == b"d"):
+            if path.rpartition(b"/")[0] in left_out or ignore.itself(path, kind == b"d"):
+                if kind == b"d":
+                    left_out.add(path)
                 continue
             bits = int(mode, 8)
             if kind == b"f":
@@ -147,7 +148,7 @@ def by_sftp(host: SshHost, folder: str, ignore: Ignore) -> Listing:
                 name = below + each.filename
                 path = os.fsencode(name)
                 mode = each.st_mode or 0
-                if ignore(path, stat.S_ISDIR(mode)):
+                if ignore.itself(path, stat.S_ISDIR(mode)):
                     continue
                 target = sftp.readlink(f"{root}/{name}") or "" if stat.S_ISLNK(mode) else ""
                 about = _About(mode, each.st_size or 0, (each.st_mtime or 0) * 10**9)

@@ -78,9 +78,8 @@ def _tree(entry: Entry, listing: Listing) -> list[Entry]:
 
 def _check(path: bytes, source: Listing) -> None:
     """A host that lies must not make us write outside of the folder."""
-    parts = path.split(b"/")
-    parent = b"/".join(parts[:-1])
-    if any(part in (b"", b".", b"..") for part in parts) or b"\0" in path:
+    parent, slash, name = path.rpartition(b"/")
+    if name in (b"", b".", b"..") or b"\0" in name:
         raise CopyError(f"the listing names {path!r}, which no folder can contain")
-    if parent and (parent not in source or source[parent].kind is not Kind.FOLDER):
+    if slash and (parent not in source or source[parent].kind is not Kind.FOLDER):
         raise CopyError(f"the listing names {path!r}, but {parent!r} is no folder in it")

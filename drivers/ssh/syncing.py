@@ -16,6 +16,7 @@ import socket
 import tarfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -80,8 +81,10 @@ def sync_to(
     if not source.is_dir():
         raise CopyError(f"{source} is no folder")
     on_step("comparing", 0, 0)
-    ours = listing.here(source, rules)
-    theirs = listing.there(host, target, rules)
+    with ThreadPoolExecutor(1, "sync-listing") as pool:
+        asked = pool.submit(listing.there, host, target, rules)
+        ours = listing.here(source, rules)
+        theirs = asked.result()
     if theirs is None:
         _required(host.exec(f"mkdir -p -- {quoted_path(target)}"), host, f"{target} cannot be made")
         theirs = {}
