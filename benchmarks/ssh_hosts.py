@@ -132,11 +132,13 @@ def folders(server: Sshd, folder: Path, files: int, rounds: int) -> None:
 
         first = {"ours": times(by_us, 1), "rsync": times(by_rsync, 1)}
         unchanged = interleaved({"ours": by_us, "rsync": by_rsync}, rounds)
-        (source / "d7" / "file 7").write_bytes(b"changed")
-        began = time.perf_counter()
-        moved = by_us()
-        one = time.perf_counter() - began
-        rsync_one = times(by_rsync, 1)[0]
+        one, rsync_one, moved = [], [], 0
+        for number in range(rounds):
+            (source / "d7" / "file 7").write_bytes(b"changed %d" % number)
+            began = time.perf_counter()
+            moved = by_us()
+            one.append(time.perf_counter() - began)
+            rsync_one += times(by_rsync, 1)
     subprocess.run(["ssh", "-F", f"{folder}/config", "-O", "exit", "nuc"], capture_output=True, check=False)
     print(f"\n| folder of {files} files, both on a warm connection | ours s | rsync s | ratio |\n|---|---|---|---|")
     for name, mine, peer in (
@@ -146,7 +148,7 @@ def folders(server: Sshd, folder: Path, files: int, rounds: int) -> None:
             statistics.median(unchanged["ours"]),
             statistics.median(unchanged["rsync"]),
         ),
-        (f"one file changed ({moved} bytes of files moved)", one, rsync_one),
+        (f"one file changed ({moved} bytes of files moved)", statistics.median(one), statistics.median(rsync_one)),
     ):
         print(f"| {name} | {mine:.3f} | {peer:.3f} | {mine / peer:.2f} |")
 
