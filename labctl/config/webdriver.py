@@ -150,11 +150,27 @@ class BrowserConfig(WebDriverConfig):
         return self
 
 
+class AdbSection(Section):
+    """The adb server that a phone hangs on, and what is done with the phone when a session ends.
+
+    `host`: the lab's host that the address counts from. `log`: keep the phone's log. `remove_new_apps`: those that came
+    with the session; `clear`: apps whose data is removed; `remove`: files and folders.
+    """
+
+    server: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*(:\d{1,5})?$")] = "127.0.0.1:5037"
+    host: Name | None = None
+    log: bool = True
+    remove_new_apps: bool = True
+    clear: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$")]] = Field(default_factory=list)
+    remove: list[Annotated[str, Field(pattern=r"^/(sdcard|storage|data/local/tmp)/.+")]] = Field(default_factory=list)
+
+
 class PhoneConfig(WebDriverConfig):
-    """A phone or tablet. `udid`: its serial number, sent to Appium as `appium:udid`."""
+    """A phone or tablet. `udid`: its serial number, sent to Appium as `appium:udid`. `adb`: for a real Android one."""
 
     kind: Literal["phone"] = "phone"
     udid: str | None = None
+    adb: AdbSection | None = None
 
     @property
     def offered(self) -> dict[str, Any]:
@@ -164,6 +180,8 @@ class PhoneConfig(WebDriverConfig):
     def _says_which(self) -> PhoneConfig:
         if "platformName" not in self.matches:
             raise ValueError("matches has to say the platformName that clients ask for, such as Android")
+        if self.adb is not None and self.udid is None:
+            raise ValueError("adb knows phones by their serial number: give the udid, as `adb devices` lists it")
         return self
 
 
@@ -181,10 +199,15 @@ class DesktopConfig(WebDriverConfig):
 def webdriver_problems(devices: dict[str, DeviceConfig]) -> list[tuple[tuple[str, ...], str]]:
     """What is wrong between WebDriver devices and hosts: where (below `devices`) and what."""
     hosts = [name for name, device in devices.items() if device.kind == "host"]
-    return [
-        ((name, "target", "host"), f"no host is called {target.host!r}; hosts are: {', '.join(hosts) or 'none'}")
+    named = [
+        (name, part, section.host)
         for name, device in devices.items()
         if isinstance(device, WebDriverConfig)
-        and isinstance(target := device.target, AddressTarget)
-        and target.host not in (None, *hosts)
+        for part, section in (("target", device.target), ("adb", getattr(device, "adb", None)))
+        if isinstance(section, AddressTarget | AdbSection)
+    ]
+    return [
+        ((name, part, "host"), f"no host is called {host!r}; hosts are: {', '.join(hosts) or 'none'}")
+        for name, part, host in named
+        if host not in (None, *hosts)
     ]

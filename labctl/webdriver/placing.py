@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from devices.hub import Candidate, Ending, LabOptions, Target, admits, misfit
 from devices.recording import Kept
 from devices.webdriver import WebDriverError
+from drivers.errors import DeviceError
 from labctl.auth import Principal, Resource, authorise
 from labctl.config.webdriver import WebDriverConfig
 from labctl.errors import LabError
@@ -36,6 +37,7 @@ Result = TypeVar("Result")
 log = structlog.get_logger(__name__)
 # As a run's: short and renewed, so that a daemon that dies loses it soon.
 LEASE_S = 30.0
+SERVER_LOG, PHONE_LOG = "server.log", "phone.log"
 _EXPLAIN_EVERY_S = 5.0  # what a request waits for changes, and a wake-up may be lost
 
 
@@ -78,8 +80,21 @@ class LabPlacement:
         if ending.suspect:
             await self.parts.run(self.parts.targets.look_after, self.device, ending.reason)
         self.sessions[self.device] -= 1
+        if self.device in self.parts.targets.phones.sections:
+            await self.parts.run(self._leave_phone)
         if self.own_lease:
             await self.parts.run(self._release, ending.reason)
+
+    def _leave_phone(self) -> None:
+        """Take a phone's log, and make it clean for whoever comes next."""
+        targets = self.parts.targets
+        try:
+            told = targets.phones.end(self.device, lease_over=self.own_lease)
+            if told:
+                (self.folder / PHONE_LOG).write_text(told, encoding="utf-8")
+        except (DeviceError, OSError) as exc:
+            log.warning("a phone was not left as it was found", device=self.device, error=str(exc))
+            targets.doubt(self.device, f"it could not be made clean after a session: {exc}")
 
     def _release(self, reason: str) -> None:
         try:
@@ -98,9 +113,10 @@ class LabPlacement:
             for each in files:
                 self._keep(each)
             if server_log:
-                file = self.folder / "server.log"
-                file.write_bytes(server_log)
-                self._keep(Kept(file, file.name, "text/plain"))
+                (self.folder / SERVER_LOG).write_bytes(server_log)
+            for name in (SERVER_LOG, PHONE_LOG):
+                if (self.folder / name).is_file():
+                    self._keep(Kept(self.folder / name, name, "text/plain"))
         except (OSError, SQLAlchemyError) as exc:
             log.error("what a session recorded was not kept", run=self.run.run, error=str(exc))
             reason = f"{reason}; what was recorded is not complete: {exc}"
@@ -143,6 +159,8 @@ class LabProvider:
             return await self._leased(principal, candidates, fitting, waiting)
         except LabError as exc:
             raise WebDriverError("session not created", exc.detail) from exc
+        except DeviceError as exc:
+            raise WebDriverError("session not created", str(exc)) from exc
 
     def _fitting(self, candidates: Sequence[Candidate]) -> list[list[str]]:
         """The devices that would do, for each candidate."""
@@ -253,6 +271,12 @@ class LabProvider:
         self, device: str, candidates: Sequence[Candidate], run: SessionRun, *, own_lease: bool
     ) -> LabPlacement:
         folder = self._parts.scratch / f"{run.run}-webdriver-{device}-{self._sessions[device]}"
+        try:
+            self._parts.targets.phones.begin(device, run.lease)
+        except DeviceError as exc:
+            reason = f"{device}: {exc}"
+            self._parts.store.write(lambda transaction: books.finish(transaction, run, "errored", reason))
+            raise
         folder.mkdir(parents=True)
         self._sessions[device] += 1
         return LabPlacement(

@@ -185,7 +185,7 @@ class WebDriverService:
     def _lost(self, device: str, reason: str) -> None:
         for session in self.hub.lifecycle.table:
             if session.device == device:
-                lost = f"the WebDriver server of {device} was lost: {reason}"
+                lost = f"{device} was lost: {reason}"
                 self._end_soon(session, Ending(Verdict.ERRORED, lost), gone=True)
 
     def _hear_cancellations(self) -> None:

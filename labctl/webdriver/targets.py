@@ -30,11 +30,13 @@ from labctl.config.webdriver import (
 )
 from labctl.errors import LabError
 from labctl.store import Store, inventory
+from labctl.webdriver.phones import Phones
 
 log = structlog.get_logger(__name__)
 _LOOK_EVERY_S = 10.0
 _LOOK_AGAIN_S = 1.0
 _LARGEST_LOG = 16 << 20
+_STARTING = "it is starting"
 
 
 class _Server(Protocol):
@@ -69,14 +71,21 @@ class Targets:
         self._store = store
         self._logs = data / "webdriver"
         self._servers: dict[str, _Server] = {name: self._server(name) for name in self.configs}
+        self._faults: dict[str, dict[str, str]] = {name: {"server": _STARTING} for name in self.configs}
+        self._telling = threading.Lock()
+        self.phones = Phones(self.configs, store, self._connected, self._through)
+        for name in self.phones.sections:
+            self._faults[name]["phone"] = _STARTING
 
     def start(self) -> None:
         """Begin to run them."""
+        self.phones.start()
         for each in self._servers.values():
             each.start()
 
     def close(self) -> None:
         """End all that was started, side by side."""
+        self.phones.close()
         threads = [threading.Thread(target=each.close) for each in self._servers.values()]
         for thread in threads:
             thread.start()
@@ -150,18 +159,44 @@ class Targets:
             return _Elsewhere(lambda: self._address(target), heard)
         return WatchedServer(_program(target), self._log(device), heard)
 
+    def _through(self, host: str, url: str) -> str:
+        return self.reach(host, url)
+
     def _address(self, target: AddressTarget) -> str:
         return target.url if target.host is None else self.reach(target.host, _with_port(target.url))
 
     def _heard(self, device: str, state: ServerState, reason: str) -> None:
-        word = "good" if state is ServerState.READY else "offline"
+        told = "" if state is ServerState.READY else reason or "its server does not answer"
+        self._note(device, "server", told)
+        if state is ServerState.OFFLINE:
+            self.on_lost(device, f"its WebDriver server was lost: {reason}")
+
+    def _connected(self, device: str, reason: str) -> None:
+        was = self._faults[device].get("phone", "")
+        self._note(device, "phone", reason)
+        if reason and not was:
+            self.on_lost(device, reason)
+
+    def doubt(self, device: str, reason: str) -> None:
+        """A phone could not be made clean: it is to be looked at."""
+        self._write(device, "suspect", reason)
+
+    def _note(self, device: str, part: str, reason: str) -> None:
+        """A device is good when nothing is wrong with any part of it."""
+        with self._telling:
+            faults = self._faults[device]
+            if faults.get(part) == reason:
+                return
+            faults[part] = reason
+            wrong = "; ".join(filter(None, faults.values()))
+            self._write(device, "offline" if wrong else "good", wrong)
+
+    def _write(self, device: str, state: str, reason: str) -> None:
         try:
-            self._store.write(lambda transaction: inventory.set_device_state(transaction, device, word, reason))
+            self._store.write(lambda transaction: inventory.set_device_state(transaction, device, state, reason))
             self.on_change()
         except (SQLAlchemyError, LabError) as exc:
-            log.error("the state of a device was not noted", device=device, state=word, error=str(exc))
-        if state is ServerState.OFFLINE:
-            self.on_lost(device, reason)
+            log.error("the state of a device was not noted", device=device, state=state, error=str(exc))
 
 
 class _Elsewhere:

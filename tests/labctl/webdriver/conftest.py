@@ -38,6 +38,15 @@ devices:
 
 
 @pytest.fixture
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """SQLite, unless a test asks for "postgresql": sessions keep little in it."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return f"sqlite:///{tmp_path / 'lab.db'}"
+    url: str = request.getfixturevalue("postgresql").create(request.getfixturevalue("migrated"))
+    return url
+
+
+@pytest.fixture
 def target() -> Iterator[TrivialTarget]:
     made = TrivialTarget()
     with in_thread(made) as run:

@@ -13,11 +13,6 @@ from labctl.daemon import Daemon
 
 
 @pytest.fixture
-def database_url(tmp_path):
-    return f"sqlite:///{tmp_path / 'lab.db'}"
-
-
-@pytest.fixture
 def tokens(daemon: Daemon, http: httpx.Client) -> dict[str, str]:
     """A token of an administrator, and one of somebody whom no policy lets do anything."""
     made = {}

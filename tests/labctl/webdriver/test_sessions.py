@@ -28,6 +28,7 @@ def refused(http, **capabilities):
     return response.json()["value"]
 
 
+@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 def test_a_session_holds_its_device_and_leaves_a_run(begin, http, ended, target):
     value = begin(browserName="trivial", **{"lab:device": "left"})
     told = value["capabilities"]
@@ -118,6 +119,7 @@ class TestOnALeaseOfOnesOwn:
     def lease(self, http):
         return http.post("/api/v1/leases", json={"devices": ["left"], "duration_s": 60}).json()["id"]
 
+    @pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
     def test_the_lease_outlives_the_session(self, begin, http, ended, lease):
         value = begin(**{"lab:lease": lease})
         assert value["capabilities"]["lab:device"] == "left"
@@ -168,6 +170,7 @@ lanes:
         yield response.json()["id"], runs[0]
         go.set()
 
+    @pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
     def test_sessions_join_its_run_each_on_its_device(self, begin, http, running, until):
         job, run = running
         left = begin(browserName="trivial", **{"lab:job": job})

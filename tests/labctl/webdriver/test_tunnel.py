@@ -18,12 +18,6 @@ from labctl.config import Lab, load_lab
 
 
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """One kind of database: a tunnel keeps nothing in it."""
-    return f"sqlite:///{tmp_path / 'lab.db'}"
-
-
-@pytest.fixture
 def server(tmp_path: Path) -> Iterator[Sshd]:
     with sshd(tmp_path / "sshd") as made:
         yield made
