@@ -144,6 +144,8 @@ class Hub:
             # What still comes in as a stream notices by itself when the client goes.
             with asgi.watching(visit.receive) if isinstance(call.body, bytes) else contextlib.nullcontext():
                 reply = await session.upstream.exchange(call, session.placement.target.command_timeout_s)
+            if session.mender is not None:
+                reply = await session.mender.after_find(call, tail, reply)
         except TargetError as exc:
             reply = await self._lost(session, exc)
         target_s = time.perf_counter() - asked

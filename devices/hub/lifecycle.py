@@ -12,8 +12,10 @@ from typing import Any, TypeVar
 
 import structlog
 
+from devices.healing import HealingMode
 from devices.hub.addresses import public_capabilities, sockets_of
 from devices.hub.capabilities import Candidate, process, request_for, with_defaults
+from devices.hub.mending import Mender
 from devices.hub.options import LabOptions, RecordOptions
 from devices.hub.pictures import Pictures
 from devices.hub.provider import Ending, Placement, Provider, Verdict
@@ -162,6 +164,8 @@ class Lifecycle:
             sockets=sockets_of(capabilities),
             downloads=downloads,
         )
+        if options.healing.mode is not HealingMode.OFF:
+            session.mender = Mender(session, options.healing.mode, options.healing.threshold)
         return session, capabilities
 
     async def _undo(self, beginning: asyncio.Task[tuple[Session, dict[str, Any]]]) -> None:

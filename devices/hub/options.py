@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from devices.healing import THRESHOLD, HealingMode
 from devices.webdriver import WebDriverError
 
 PREFIX = "lab:"
@@ -29,12 +30,21 @@ class RecordOptions:
     mask: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class HealingOptions:
+    """Whether locators that find nothing any more are healed. `threshold`: the confidence from which on they are."""
+
+    mode: HealingMode = HealingMode.OFF
+    threshold: float = THRESHOLD
+
+
 NOTHING = RecordOptions(commands=False, screenshots=False)
 
 
 @dataclass(frozen=True, slots=True)
 class LabOptions:
-    """`lab:device`, `lab:labels`, `lab:lease`, `lab:job`, `lab:record`, `lab:idleTimeout` and `lab:queueTimeout`.
+    """`lab:device`, `lab:labels`, `lab:lease`, `lab:job`, `lab:record`, `lab:idleTimeout`, `lab:queueTimeout` and
+    `lab:healing`.
 
     None: the lab's own default.
     """
@@ -46,6 +56,7 @@ class LabOptions:
     record: RecordOptions | None = None
     idle_timeout_s: float | None = None
     queue_timeout_s: float | None = None
+    healing: HealingOptions = HealingOptions()
 
 
 def split(capabilities: Mapping[str, Any]) -> tuple[dict[str, Any], LabOptions]:
@@ -112,6 +123,21 @@ def _record(name: str, value: Any) -> RecordOptions:
     return options
 
 
+def _healing(name: str, value: Any) -> HealingOptions:
+    modes = ", ".join(HealingMode)
+    wanted = {"mode": value} if isinstance(value, str) else value
+    if (
+        not isinstance(wanted, dict)
+        or wanted.keys() - {"mode", "threshold"}
+        or wanted.get("mode") not in list(HealingMode)
+    ):
+        raise _invalid(name, f'must be one of {modes}, or {{"mode": ..., "threshold": 0.9}}')
+    threshold = wanted.get("threshold", THRESHOLD)
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0.5 <= threshold <= 1:
+        raise _invalid(f"{name}.threshold", "must be a number between 0.5 and 1")
+    return HealingOptions(HealingMode(wanted["mode"]), float(threshold))
+
+
 def _invalid(name: str, what: str) -> WebDriverError:
     return WebDriverError("invalid argument", f"{name} {what}")
 
@@ -124,4 +150,5 @@ _PARSERS: dict[str, tuple[str, Any]] = {
     "lab:record": ("record", _record),
     "lab:idleTimeout": ("idle_timeout_s", _seconds),
     "lab:queueTimeout": ("queue_timeout_s", _seconds),
+    "lab:healing": ("healing", _healing),
 }

@@ -55,6 +55,9 @@ class Placement(Protocol):
     async def began(self, session: str, capabilities: Mapping[str, Any]) -> None:
         """The target has begun the session."""
 
+    async def healed(self, told: Mapping[str, Any]) -> None:
+        """A locator was healed, or might have been: `broken`, `replacement`, `confidence`, `evidence`, `healed`."""
+
     async def free(self, ending: Ending) -> None:
         """Give the device back: others may have it once this returns. Looks after a suspect target first."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from devices.hub.mending import Mender
 from devices.hub.options import LabOptions
 from devices.hub.provider import Ending, Placement
 from devices.hub.target import Upstream
@@ -45,6 +46,7 @@ class Session:
     verdict: Ending | None = None  # as the client declared it
     ending: bool = False
     closed: asyncio.Event = field(default_factory=asyncio.Event)
+    mender: Mender | None = None
 
     @property
     def device(self) -> str:

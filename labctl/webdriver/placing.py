@@ -75,6 +75,27 @@ class LabPlacement:
         told = {name: capabilities.get(name) for name in ("browserName", "browserVersion", "platformName")}
         self._emit("webdriver.opened", session=session, **{name: value for name, value in told.items() if value})
 
+    async def healed(self, told: Mapping[str, Any]) -> None:
+        kind = "webdriver.healed" if told["healed"] else "webdriver.healing_suggested"
+        self._emit(kind, **told)
+        await self.parts.run(self._measure_healing, told)
+
+    def _measure_healing(self, told: Mapping[str, Any]) -> None:
+        low = told["threshold"] if told["healed"] else None
+        row = {
+            "name": f"healing of {told['broken']}, now {told['replacement']}",
+            "value": told["confidence"],
+            "unit": "1",
+            "low": low,
+            "high": None,
+            "verdict": None,
+        }
+        place = {"lane": None, "number": None, "attempt": None}
+        step = f"WebDriver on {self.device}"
+        self.parts.store.write(
+            lambda transaction: findings.add_measurements(transaction, self.run.run, place, step, [row])
+        )
+
     async def free(self, ending: Ending) -> None:
         """Raises LabError when the database takes nothing; the lease then runs out by itself."""
         if ending.suspect:

@@ -37,6 +37,9 @@ class Placed:
     async def began(self, session: str, capabilities: Mapping[str, Any]) -> None:
         self.shelf.began.append(session)
 
+    async def healed(self, told: Mapping[str, Any]) -> None:
+        self.shelf.healed.append(dict(told))
+
     async def free(self, ending: Ending) -> None:
         self.shelf.freed.append((self.device, ending))
         self.shelf.free.add(self.device)
@@ -62,6 +65,7 @@ class Shelf:
     began: list[str] = field(default_factory=list)
     freed: list[tuple[str, Ending]] = field(default_factory=list)
     concluded: list[tuple[str, Ending, list[str]]] = field(default_factory=list)
+    healed: list[dict[str, Any]] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     count: int = 0
 

@@ -1,0 +1,134 @@
+"""Locator healing of a session: a find that finds nothing any more is asked for once again, then explained or mended.
+
+Only where the client wants it (`lab:healing`), and never silently: each is a line of the command log and a measurement
+of the run, with its evidence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from devices.healing import Heal, Healer, HealingMode, Locator, SourceError
+from devices.hub.target import Call, Reply, TargetError
+
+if TYPE_CHECKING:
+    from devices.hub.sessions import Session
+
+# A page that still loads is not a page that has changed: what is missing is looked for this long before it is healed.
+_SETTLES_S = 1.0
+_AGAIN_EVERY_S = 0.25
+_SOURCE_WITHIN_S = 30.0
+_JSON = ((b"content-type", b"application/json; charset=utf-8"),)
+_OK = 200
+_NOT_FOUND = 404
+
+
+class Mender:
+    """What a session remembers in order to heal. `heals`: all that were found so far, for the log."""
+
+    def __init__(self, session: Session, mode: HealingMode, threshold: float) -> None:
+        self._session = session
+        self._mode = mode
+        self._threshold = threshold
+        self._healer = Healer()
+        self.heals: list[Heal] = []
+
+    async def after_find(self, call: Call, tail: str, reply: Reply) -> Reply:
+        """The answer to a find, another one where it was healed."""
+        locator = _locator(call, tail)
+        if locator is None:
+            return reply
+        if reply.status == _OK:
+            await self._remember()
+            return reply
+        if reply.status != _NOT_FOUND or _error(reply) != "no such element":
+            return reply
+        try:
+            return await self._mend(call, reply, locator)
+        except (TargetError, SourceError) as exc:
+            self._session.recording.note(time.time(), "healing failed", locator=str(locator), error=str(exc))
+            return reply
+
+    async def _mend(self, call: Call, reply: Reply, locator: Locator) -> Reply:
+        until = time.monotonic() + _SETTLES_S
+        while time.monotonic() < until:
+            await asyncio.sleep(_AGAIN_EVERY_S)
+            again = await self._ask(call)
+            if again.status == _OK:
+                await self._remember()
+                return again
+        source = await self._source()
+        heal = None if source is None else await asyncio.to_thread(self._healer.heal, locator, source)
+        if heal is None:
+            return reply
+        used = self._mode is HealingMode.HEAL and heal.confidence >= self._threshold
+        found = reply
+        if used:
+            using, value = self._spoken(heal.replacement)
+            body = json.dumps({"using": using, "value": value}).encode()
+            found = await self._ask(Call(call.method, call.path, _JSON, body))
+            used = found.status == _OK
+        await self._tell(heal, used)
+        return found if used else reply
+
+    def _spoken(self, locator: Locator) -> tuple[str, str]:
+        """Browsers know no ids and names, but as CSS (W3C WebDriver section 12.3.1)."""
+        if locator.using in ("id", "name") and self._session.capabilities.get("browserName"):
+            quoted = locator.value.replace("\\", "\\\\").replace('"', '\\"')
+            return "css selector", f'[{locator.using}="{quoted}"]'
+        return locator.using, locator.value
+
+    async def _tell(self, heal: Heal, used: bool) -> None:
+        self.heals.append(heal)
+        told: dict[str, Any] = {
+            "broken": str(heal.broken),
+            "replacement": str(heal.replacement),
+            "was": heal.was,
+            "now": heal.now,
+            "confidence": round(heal.confidence, 4),
+            "threshold": self._threshold,
+            "evidence": list(heal.evidence),
+            "healed": used,
+        }
+        self._session.recording.note(time.time(), "locator healed" if used else "locator might be", **told)
+        await self._session.placement.healed(told)
+
+    async def _remember(self) -> None:
+        try:
+            source = await self._source()
+        except TargetError:
+            return  # the session's next command meets it, and says so
+        if source is not None:
+            self._healer.remember(source)
+
+    async def _source(self) -> str | None:
+        reply = await self._ask(Call("GET", f"{self._session.path}/source"))
+        try:
+            value = json.loads(reply.whole())["value"]
+        except (ValueError, KeyError, TypeError):
+            return None
+        return value if reply.status == _OK and isinstance(value, str) else None
+
+    async def _ask(self, call: Call) -> Reply:
+        return await self._session.upstream.exchange(call, _SOURCE_WITHIN_S, whole=True)
+
+
+def _locator(call: Call, tail: str) -> Locator | None:
+    """The locator of a Find Element in the whole page; None for any other command."""
+    if call.method != "POST" or tail != "/element" or not isinstance(call.body, bytes):
+        return None
+    try:
+        body = json.loads(call.body)
+        return Locator(str(body["using"]), str(body["value"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _error(reply: Reply) -> str:
+    try:
+        return str(json.loads(reply.whole())["value"]["error"])
+    except (ValueError, KeyError, TypeError):
+        return ""
