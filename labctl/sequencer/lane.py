@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import sqlalchemy as sa
 import structlog
 
 from drivers.errors import DeviceError
@@ -22,11 +23,13 @@ from labctl.jobs.expressions import Status
 from labctl.jobs.model import Limits, Part
 from labctl.jobs.syntax import ExpressionError
 from labctl.registry import ActionRegistry
-from labctl.sequencer.meeting import Meetings
+from labctl.sequencer.meeting import Meetings, ParkedError
 from labctl.steps import Cancellation, Measurement, Outcome, StepContext, Verdict
 from labctl.store import Store, Transaction, findings, running
+from labctl.store.running import Before
 
 log = structlog.get_logger(__name__)
+SHUTTING_DOWN = "the daemon is shutting down"
 _LARGEST_OUTPUT = 1 << 18  # characters of JSON
 
 
@@ -94,6 +97,7 @@ class LanePerformer:
     make_context: MakeContext
     cancellation: Cancellation
     scratch: Path
+    before: Before  # the daemon was restarted
 
     def perform(self) -> Outcome:
         """Go through the lane; its verdict is that of its worst step."""
@@ -104,12 +108,24 @@ class LanePerformer:
             if part_now != part:
                 part = part_now
                 self._end_steps(outcomes)
+            if number < len(self.before.steps):
+                self._recall(self.before.steps[number], outcomes, ids)
+                continue
             outcome, shown = self._maybe(number, part, step, outcomes, ids)
             if outcome is not None:
                 outcomes.append(outcome)
             if step.id is not None:
                 ids[step.id] = shown
         return _worst(outcomes)
+
+    def _recall(self, row: sa.Row[Any], outcomes: list[Outcome], ids: dict[str, Any]) -> None:
+        """Take a step as it was before the daemon was restarted; of its measurements nothing is remembered."""
+        skipped = row.verdict == "skipped"
+        if not skipped:
+            outcomes.append(Outcome(Verdict(row.verdict), row.reason))
+        if row.step_id is not None:
+            known = {"verdict": row.verdict, "reason": row.reason, "measurements": None}
+            ids[row.step_id] = {**known, "outputs": None if skipped else row.outputs}
 
     def _end_steps(self, outcomes: Sequence[Outcome]) -> None:
         worst, place = _worst(outcomes), self.place
@@ -123,6 +139,10 @@ class LanePerformer:
         self, number: int, part: Part, step: Step, outcomes: Sequence[Outcome], ids: dict[str, Any]
     ) -> tuple[Outcome | None, dict[str, Any]]:
         """Perform a step unless its condition says otherwise; its outcome, and what expressions see of it."""
+        if self.meetings.parking.is_set():
+            if self.before.waited_s and number == len(self.before.steps):
+                raise ParkedError
+            self.cancellation.ask(SHUTTING_DOWN, Verdict.ERRORED)  # it does not wait, so it is not left waiting
         asked = self.cancellation.asked
         status = Status(
             failed=any(each.verdict in (Verdict.FAILED, Verdict.ERRORED) for each in outcomes)
@@ -181,7 +201,7 @@ class LanePerformer:
         try:
             filled = expressions.fill(step.parameters if step.uses is not None else step.payload, scope, status)
             if step.uses is None:
-                return self._meet(step, filled, own, found)
+                return self._meet(this, filled, own, found)
             return self._act(this, filled, own, found)
         except ExpressionError as exc:
             outcome = Outcome(Verdict.ERRORED, str(exc))
@@ -194,13 +214,14 @@ class LanePerformer:
             limit.cancel()
         return Outcome(own.verdict, own.reason) if own.asked else outcome
 
-    def _meet(self, step: Step, payload: Any, cancellation: Cancellation, found: _Findings) -> Outcome:
-        place, meetings = self.place, self.meetings
+    def _meet(self, this: _Try, payload: Any, cancellation: Cancellation, found: _Findings) -> Outcome:
+        place, meetings, step = self.place, self.meetings, this.step
+        waited_s = self.before.waited_s if this.number == len(self.before.steps) else 0.0
         if step.notify is not None:
             meetings.notify(step.notify, place.lane, payload)
             return Outcome(Verdict.PASSED)
         if step.wait is not None:
-            signal = meetings.wait(step.wait, step.timeout, cancellation)
+            signal = meetings.wait(step.wait, step.timeout, cancellation, waited_s=waited_s)
             if isinstance(signal, Outcome):
                 return signal
             found.outputs.update(payload=signal.payload, sender=signal.sender)
@@ -208,7 +229,13 @@ class LanePerformer:
         barrier = str(step.barrier)
         wanted = place.counts[barrier]
         came = meetings.meet(
-            barrier, place.lane, payload, wanted=wanted, timeout_s=step.timeout, cancellation=cancellation
+            barrier,
+            place.lane,
+            payload,
+            wanted=wanted,
+            timeout_s=step.timeout,
+            cancellation=cancellation,
+            waited_s=waited_s,
         )
         if isinstance(came, Outcome):
             return came

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -19,29 +20,47 @@ Found = TypeVar("Found")
 _REVIEW_S = 30.0  # should a wake-up be lost
 
 
+class ParkedError(BaseException):
+    """The daemon ends while a lane only waits: the lane is left as it is, and goes on after the next start.
+
+    No Exception, for it is no way in which a step could end.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Meetings:
-    """The meetings of one run."""
+    """The meetings of one run. `parking`: the daemon ends, and lanes that wait are left waiting."""
 
     store: Store
     news: News
     run: str
+    parking: threading.Event = field(default_factory=threading.Event)
 
     def notify(self, name: str, lane: str, payload: Any) -> None:
         """Say something to all who wait for it, now or later."""
         self.store.write(lambda transaction: signalling.send(transaction, self.run, name, f"lane {lane}", payload))
 
-    def wait(self, name: str, timeout_s: float, cancellation: Cancellation) -> Signal | Outcome:
-        """The newest signal of that name, or how the wait ended without one."""
+    def wait(
+        self, name: str, timeout_s: float, cancellation: Cancellation, *, waited_s: float = 0.0
+    ) -> Signal | Outcome:
+        """The newest signal of that name, or how the wait ended without. `waited_s`: before the daemon restarted."""
 
         def look(connection: sa.Connection) -> Signal | Vain | None:
             return signalling.latest(connection, self.run, name) or signalling.in_vain(connection, self.run, name)
 
         late = f"{name!r} was not notified within {worded(timeout_s)}"
-        return self._until(look, timeout_s, cancellation, lambda: late)
+        return self._until(look, timeout_s - waited_s, cancellation, lambda: late)
 
     def meet(
-        self, barrier: str, lane: str, payload: Any, *, wanted: int, timeout_s: float, cancellation: Cancellation
+        self,
+        barrier: str,
+        lane: str,
+        payload: Any,
+        *,
+        wanted: int,
+        timeout_s: float,
+        cancellation: Cancellation,
+        waited_s: float = 0.0,
     ) -> dict[str, Any] | Outcome:
         """Stand at a barrier until `wanted` lanes are there: their payloads by lane, or how it ended otherwise."""
         self.store.write(lambda transaction: signalling.arrive(transaction, self.run, barrier, lane, payload))
@@ -57,7 +76,7 @@ class Meetings:
                 f"only {', '.join(came)} came to the barrier {barrier!r} within {worded(timeout_s)}, not {wanted} lanes"
             )
 
-        return self._until(look, timeout_s, cancellation, late)
+        return self._until(look, timeout_s - waited_s, cancellation, late)
 
     def _until(
         self,
@@ -77,6 +96,8 @@ class Meetings:
                     return Outcome(Verdict(found.verdict), found.reason)
                 if found is not None:
                     return found
+                if self.parking.is_set():
+                    raise ParkedError
                 if cancellation.asked:
                     return Outcome(cancellation.verdict, cancellation.reason)
                 left = give_up - time.monotonic()

@@ -62,6 +62,13 @@ class News:
                 else:
                     del self._bells[run]
 
+    def wake(self, run: str) -> None:
+        """Let those who wait for something in a run look again."""
+        with self._lock:
+            known = self._bells.get(run)
+        if known is not None:
+            known[0].ring()
+
     def _read_on(self) -> None:
         seen = self._store.bell.rings
         while not self._stopping:

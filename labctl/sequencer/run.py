@@ -18,7 +18,7 @@ from labctl.jobs.durations import worded
 from labctl.leases import Leases
 from labctl.registry import ActionRegistry
 from labctl.sequencer.lane import LanePerformer, MakeContext, Place
-from labctl.sequencer.meeting import Meetings
+from labctl.sequencer.meeting import Meetings, ParkedError
 from labctl.sequencer.news import News
 from labctl.steps import Cancellation, Outcome, Sessions, Verdict
 from labctl.store import Store, running
@@ -57,12 +57,18 @@ class LocalRun:
         self._over = over
         self._job = Job.model_validate(claim.document)
         self._done = threading.Event()
+        self._parking = threading.Event()
         self._thread = threading.Thread(target=self._perform, name=f"run {claim.run}", daemon=True)
         self._heart = threading.Thread(target=self._renew, name=f"renew {claim.run}", daemon=True)
 
     def start(self) -> None:
         self._heart.start()
         self._thread.start()
+
+    def park(self) -> None:
+        """Leave lanes that wait as they are, for the daemon's next start."""
+        self._parking.set()
+        self._parts.news.wake(self.id)
 
     def join(self) -> None:
         self._thread.join()
@@ -90,6 +96,8 @@ class LocalRun:
     def _lane(self, name: str) -> None:
         try:
             outcome = self._performer(name).perform()
+        except ParkedError:
+            return
         except Exception as exc:
             log.exception("lane failed", run=self.id, lane=name)
             outcome = Outcome(Verdict.ERRORED, f"the lab failed: {type(exc).__name__}: {exc}")
@@ -127,10 +135,11 @@ class LocalRun:
             names,
             parts.store,
             parts.actions,
-            Meetings(parts.store, parts.news, self.id),
+            Meetings(parts.store, parts.news, self.id, self._parking),
             parts.make_context(claim),
             self.cancellation,
             parts.scratch,
+            claim.before[name],
         )
 
     def _written(self, lane: str, outcome: Outcome) -> bool:

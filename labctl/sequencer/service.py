@@ -20,7 +20,7 @@ from labctl.config import Lab
 from labctl.errors import LabError
 from labctl.leases import Leases
 from labctl.registry import ActionRegistry
-from labctl.sequencer.lane import MakeContext, Place
+from labctl.sequencer.lane import SHUTTING_DOWN, MakeContext, Place
 from labctl.sequencer.news import News
 from labctl.sequencer.run import RUN_LEASE_S, LocalRun, RunParts
 from labctl.steps import Bases, Cancellation, LabHosts, Measurement, Sessions, StepContext, Verdict
@@ -77,11 +77,18 @@ class Sequencer:
             self._watch.start()
 
     def close(self) -> None:
-        """End all runs here and wait for their teardown. Their jobs are errored, or queued again if they say so."""
+        """End all runs here and wait for their teardown. Their jobs are errored, or queued again if they say so.
+
+        Runs that only wait here go on after the next start, if that is soon; other daemons do not wait for it.
+        """
         with self._claiming:
             self._closing.set()
+        parked = [] if self._store.shared else self._store.write(running.parked_runs)
         for run in tuple(self.active.values()):
-            run.cancellation.ask("the daemon is shutting down", Verdict.ERRORED)
+            if run.id in parked:
+                run.park()
+            else:
+                run.cancellation.ask(SHUTTING_DOWN, Verdict.ERRORED)
         for run in tuple(self.active.values()):
             run.join()
         self.news.stop()

@@ -36,6 +36,15 @@ class Claim:
     grant: Grant
     lanes: tuple[str, ...]
     since_s: float
+    before: dict[str, Before]
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What a lane did before this daemon was restarted: rows of its steps, and how long it has waited in the next."""
+
+    steps: tuple[sa.Row[Any], ...] = ()
+    waited_s: float = 0.0
 
 
 def start_run(transaction: Transaction, grant: Grant) -> str:
@@ -79,7 +88,8 @@ def claim_lanes(transaction: Transaction) -> list[Claim]:
         found.setdefault(row.run_id, []).append(row.name)
     if not found:
         return []
-    transaction.execute(sa.update(lanes).where(mine).values(state="running", started_at=transaction.now))
+    started = sa.func.coalesce(lanes.c.started_at, transaction.now)
+    transaction.execute(sa.update(lanes).where(mine).values(state="running", started_at=started))
     claims = []
     for run_id, names in found.items():
         run = transaction.execute(sa.select(runs).where(runs.c.id == run_id)).one()
@@ -87,19 +97,18 @@ def claim_lanes(transaction: Transaction) -> list[Claim]:
         lease = transaction.execute(sa.select(leases).where(leases.c.id == run.lease_id)).one()
         grant = leasing.as_grant(transaction, lease)
         since_s = transaction.now - run.started_at
-        claims.append(Claim(run_id, run.attempt, job.document, job.combination or {}, grant, tuple(names), since_s))
+        before = {name: _before(transaction, run_id, name) for name in names}
+        combination = job.combination or {}
+        claims.append(Claim(run_id, run.attempt, job.document, combination, grant, tuple(names), since_s, before))
     return claims
 
 
 def begin_step(transaction: Transaction, run: str, lane: str, number: int, row: dict[str, Any]) -> None:
     """Note that a step begins, or is tried again. `row`: `step_id`, `title`, `what`, `attempt`."""
-    values = {**row, "verdict": "running", "reason": "", "outputs": {}, "started_at": transaction.now}
-    if row["attempt"] == 1:
-        key = {"run_id": run, "lane": lane, "number": number}
+    values = {**row, "verdict": "running", "reason": "", "outputs": {}}
+    if not transaction.execute(sa.update(steps).where(_step(run, lane, number)).values(**values)).rowcount:
+        key = {"run_id": run, "lane": lane, "number": number, "started_at": transaction.now}
         transaction.execute(sa.insert(steps).values(**key, **values))
-    else:
-        again = {key: value for key, value in values.items() if key != "started_at"}
-        transaction.execute(sa.update(steps).where(_step(run, lane, number)).values(**again))
     transaction.execute(sa.update(lanes).where(_lane(run, lane)).values(step=row["title"]))
 
 
@@ -134,8 +143,34 @@ def finish_lane(transaction: Transaction, run: str, lane: str, verdict: str, rea
 
 
 def recover(transaction: Transaction, why: str) -> list[Grant]:
-    """After a start: end the lanes that an earlier process of this daemon was at; those not begun can still begin."""
+    """After a start: end the lanes that an earlier process of this daemon was at.
+
+    Those not begun can still begin; and where all that it was at only waited for others, they go on waiting.
+    """
+    for run in parked_runs(transaction):
+        lease = transaction.execute(
+            sa.select(leases.c.id).where(
+                leases.c.id == _run(transaction, run).lease_id,
+                leases.c.state == "active",
+                leases.c.expires_at > transaction.now,
+            )
+        )
+        if lease.first() is not None:
+            mine = sa.and_(lanes.c.run_id == run, lanes.c.daemon == transaction.daemon, lanes.c.state == "running")
+            transaction.execute(sa.update(lanes).where(mine).values(state="ready"))
     return lose_daemon(transaction, transaction.daemon, why, ("running", "ending"))
+
+
+def parked_runs(transaction: Transaction) -> list[str]:
+    """The runs whose lanes here all stand in a `wait` or at a barrier: they need nothing of this process."""
+    mine = sa.and_(lanes.c.daemon == transaction.daemon, lanes.c.state.in_(("running", "ending")))
+    here = sa.and_(steps.c.run_id == lanes.c.run_id, steps.c.lane == lanes.c.name, steps.c.verdict == "running")
+    found = sa.select(lanes.c.run_id, lanes.c.state, steps.c.what).select_from(lanes.outerjoin(steps, here)).where(mine)
+    parked: dict[str, bool] = {}
+    for row in transaction.execute(found):
+        meets = row.state == "running" and str(row.what).startswith(("wait ", "barrier "))
+        parked[row.run_id] = parked.get(row.run_id, True) and meets
+    return [run for run, meets in parked.items() if meets]
 
 
 def held_by_people(transaction: Transaction) -> list[Grant]:
@@ -237,6 +272,14 @@ def _output(value: Any, scope: dict[str, Any]) -> Any:
         return expressions.fill(value, scope)
     except ExpressionError:
         return None
+
+
+def _before(transaction: Transaction, run: str, lane: str) -> Before:
+    done = sa.select(steps).where(steps.c.run_id == run, steps.c.lane == lane).order_by(steps.c.number)
+    rows = transaction.execute(done).all()
+    if not rows or rows[-1].verdict != "running":
+        return Before()
+    return Before(tuple(rows[:-1]), max(0.001, transaction.now - rows[-1].started_at))
 
 
 def _run(transaction: Transaction, run: str) -> sa.Row[Any]:
