@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import TracebackType
-from typing import IO, Protocol, Self
+from typing import IO, TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from drivers.sound.comparison import LoopCheck, checked, damages, probe
 from drivers.sound.pauses import PauseWatch
 from drivers.sound.timing import time_faults
 from drivers.sound.types import Array, Capture, DropOut, DropOutKind, Playback, Samples, as_samples
+
+if TYPE_CHECKING:
+    from drivers.ssh import SshHost
 
 SAMPLE_BYTES = 4
 START_TIMEOUT_S = 20.0
@@ -59,13 +62,9 @@ def run_here(words: Sequence[str]) -> RunningCommand:
         raise DeviceUnreachableError(f"`{shlex.join(words)}` could not be started: {exc}") from exc
 
 
-def over_ssh(host: str, *options: str) -> RemoteCommand:
-    """A RemoteCommand on `host` by the system's `ssh`, which never asks: give keys and known hosts by `options`."""
-
-    def start(words: Sequence[str]) -> RunningCommand:
-        return run_here(["ssh", "-o", "BatchMode=yes", *options, "--", host, shlex.join(words)])
-
-    return start
+def over_ssh(host: SshHost) -> RemoteCommand:
+    """A RemoteCommand on a host, over its warm connection; nothing of it survives a lost link."""
+    return lambda words: host.start(words).piped()
 
 
 class Program(StrEnum):

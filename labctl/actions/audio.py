@@ -15,7 +15,7 @@ from audio.recording import Array
 from audio.thresholds import Thresholds
 from drivers.protocols import Microphone, Speaker
 from drivers.sound import PulseMicrophone, PulseSpeaker
-from labctl.config.audio import AudioConfig, Endpoint
+from labctl.config.audio import AudioConfig, Endpoint, SshEndpoint
 from labctl.errors import LabFailureError, NotFoundError
 from labctl.scoring import AudioJob
 from labctl.scoring.model import Other, require_asked
@@ -81,7 +81,7 @@ class Play:
 
     def run(self, context: StepContext, parameters: PlayParameters) -> Outcome:
         """Play to the end. What dropped out on the way is the lab's fault, and the step errored."""
-        microphone = _endpoint(context).open_microphone()
+        microphone = _microphone(context)
         if microphone is None:
             raise LabFailureError(f"{context.device} has no microphone to play into; name one in the lab file")
         sound = _sound(context, parameters, microphone.sample_rate)
@@ -104,7 +104,7 @@ class Record:
 
     def run(self, context: StepContext, parameters: RecordParameters) -> Outcome:
         """Record for a time; the file is kept in every case, and drop-outs of the lab make the step errored."""
-        speaker = _endpoint(context).open_speaker()
+        speaker = _speaker(context)
         if speaker is None:
             raise LabFailureError(f"{context.device} has no speaker to listen to; name one in the lab file")
         if _checks(speaker, parameters.check, otherwise=False):
@@ -177,6 +177,20 @@ def _checks(end: Microphone | Speaker, asked: bool | None, *, otherwise: bool) -
 def _measurement(row: dict[str, Any]) -> Measurement:
     verdict = None if row["verdict"] is None else Verdict(row["verdict"])
     return Measurement(row["name"], row["value"], row["unit"], row["low"], row["high"], verdict)
+
+
+def _microphone(context: StepContext) -> Microphone | None:
+    endpoint = _endpoint(context)
+    if isinstance(endpoint, SshEndpoint):
+        return endpoint.open_microphone(context.hosts.get(endpoint.host).ssh)
+    return endpoint.open_microphone()
+
+
+def _speaker(context: StepContext) -> Speaker | None:
+    endpoint = _endpoint(context)
+    if isinstance(endpoint, SshEndpoint):
+        return endpoint.open_speaker(context.hosts.get(endpoint.host).ssh)
+    return endpoint.open_speaker()
 
 
 def _endpoint(context: StepContext) -> Endpoint:

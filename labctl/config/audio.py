@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
@@ -21,7 +21,10 @@ from drivers.sound import (
     VirtualPair,
     over_ssh,
 )
-from labctl.config.model import DeviceConfig, Section
+from labctl.config.model import DeviceConfig, Name, Section
+
+if TYPE_CHECKING:
+    from drivers.ssh import SshHost
 
 _Text = Annotated[str, Field(min_length=1, max_length=300)]
 
@@ -123,25 +126,27 @@ class SshEnd(Section):
 
 
 class SshEndpoint(Section):
-    """Sound programs on a host that is reached over SSH without a password."""
+    """Sound programs on a host of the lab file."""
 
     driver: Literal["ssh"]
-    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,200}$")]
+    host: Name
     program: Program = Program.PULSE
     environment: dict[str, str] = Field(default_factory=dict)
     microphone: SshEnd | None = None
     speaker: SshEnd | None = None
 
-    def _host(self) -> SoundHost:
-        return SoundHost(over_ssh(self.host), self.host, self.program, self.environment)
+    def _host(self, ssh: SshHost) -> SoundHost:
+        return SoundHost(over_ssh(ssh), self.host, self.program, self.environment)
 
-    def open_microphone(self) -> Microphone | None:
+    def open_microphone(self, ssh: SshHost) -> Microphone | None:
+        """`ssh`: a connection to `host`."""
         end = self.microphone
-        return None if end is None else CommandMicrophone(self._host(), end.device, end.loop)
+        return None if end is None else CommandMicrophone(self._host(ssh), end.device, end.loop)
 
-    def open_speaker(self) -> Speaker | None:
+    def open_speaker(self, ssh: SshHost) -> Speaker | None:
+        """`ssh`: a connection to `host`."""
         end = self.speaker
-        return None if end is None else CommandSpeaker(self._host(), end.device, end.loop)
+        return None if end is None else CommandSpeaker(self._host(ssh), end.device, end.loop)
 
     def client_environment(self) -> Mapping[str, str]:
         """Nothing: clients run on the host, in the environment they have there."""

@@ -12,6 +12,7 @@ from drivers.power.wake_on_lan import magic_packet
 from drivers.ssh.console import ConsoleLine
 from drivers.ssh.health import Limits
 from drivers.ssh.host import destination
+from labctl.config.audio import AudioConfig, SshEndpoint
 from labctl.config.model import DeviceConfig, Name, Section
 
 _Text = Annotated[str, Field(min_length=1, max_length=300)]
@@ -133,10 +134,14 @@ def with_absolute_paths(host: HostConfig, folder: Path) -> HostConfig:
 
 
 def host_problems(devices: dict[str, DeviceConfig]) -> list[tuple[tuple[str, ...], str]]:
-    """What is wrong between hosts: where (below `devices`) and what."""
+    """What is wrong between hosts, and between them and what hangs on them: where (below `devices`) and what."""
     hosts = {name: device for name, device in devices.items() if isinstance(device, HostConfig)}
     known = f"hosts are: {', '.join(hosts) or 'none'}"
     problems: list[tuple[tuple[str, ...], str]] = []
+    for name, device in devices.items():
+        endpoint = device.endpoint if isinstance(device, AudioConfig) else None
+        if isinstance(endpoint, SshEndpoint) and endpoint.host not in hosts:
+            problems.append(((name, "endpoint", "host"), f"no host is called {endpoint.host!r}; {known}"))
     for name, host in hosts.items():
         if host.jump is not None and host.jump not in hosts:
             problems.append(((name, "jump"), f"no host is called {host.jump!r}; {known}"))

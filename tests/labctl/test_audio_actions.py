@@ -15,6 +15,7 @@ import pytest
 from audio import reference
 from drivers.documents import DocumentError
 from drivers.sound import Capture, CommandSpeaker, DropOut, DropOutKind, LoopCheck, Playback, PulseMicrophone
+from drivers.ssh import SshHost, SshSettings
 from labctl.actions import audio as actions
 from labctl.config import Lab, load_lab
 from labctl.daemon import Daemon, run_daemon
@@ -24,6 +25,7 @@ lab: test
 devices:
   alice: {kind: audio, endpoint: {driver: pulse, server: "unix:/nowhere", microphone: {sink: a, source: a.src}}}
   bob: {kind: audio, endpoint: {driver: ssh, host: nuc-1, speaker: {device: b}}}
+  nuc-1: {kind: host, address: 127.0.0.1, port: 1, user: nobody}
   eye: {kind: lidar, url: "tcp://127.0.0.1:1"}
 """
 LOST = DropOut(DropOutKind.DAMAGED, 1.0, 0.02, "made up")
@@ -180,7 +182,7 @@ def test_endpoints_open_the_drivers_that_they_name(lab: Lab) -> None:
     assert isinstance(microphone, PulseMicrophone)
     assert (microphone.server, microphone.sink, microphone.source) == ("unix:/nowhere", "a", "a.src")
     assert lab.devices["alice"].endpoint.open_speaker() is None
-    speaker = lab.devices["bob"].endpoint.open_speaker()
+    speaker = lab.devices["bob"].endpoint.open_speaker(SshHost(SshSettings("127.0.0.1", "nobody")))
     assert isinstance(speaker, CommandSpeaker)
     assert speaker.host.name == "nuc-1"
 
@@ -190,6 +192,7 @@ def test_endpoints_open_the_drivers_that_they_name(lab: Lab) -> None:
     [
         '{driver: pulse, server: "unix:/x"}',
         "{driver: ssh, host: -oProxyCommand=x, speaker: {device: b}}",
+        "{driver: ssh, host: nobody-knows, speaker: {device: b}}",
         "{driver: drum, speaker: {device: b}}",
     ],
 )

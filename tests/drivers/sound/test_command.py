@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
+from _sshd import sshd
 
 from drivers.errors import DeviceUnreachableError, SoundLoopError
 from drivers.protocols import Microphone, Speaker
@@ -28,6 +26,7 @@ from drivers.sound import (
     run_here,
 )
 from drivers.sound.types import Samples
+from drivers.ssh import SshHost
 
 pytestmark = pytest.mark.alone
 
@@ -35,44 +34,10 @@ TRIES = 4
 
 
 @pytest.fixture(scope="module")
-def ssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
-    """Options that take `ssh` to an sshd of our own on loopback, with keys of its own."""
-    folder = tmp_path_factory.mktemp("sshd")
-    folder.chmod(0o700)
-    for name in ("host", "user"):
-        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
-        subprocess.run(command, check=True)
-    shutil.copy(folder / "user.pub", folder / "authorized_keys")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    (folder / "config").write_text(
-        f"ListenAddress 127.0.0.1:{port}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized_keys\n"
-        "StrictModes no\nUsePAM no\nPasswordAuthentication no\nPidFile none\nPermitRootLogin prohibit-password\n"
-    )
-    if os.getuid() == 0:
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # its privilege separation insists on that folder
-    program = shutil.which("sshd") or "/usr/sbin/sshd"
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen([program, "-D", "-e", "-f", str(folder / "config")], stderr=log)
-    known = f"[127.0.0.1]:{port} " + (folder / "host.pub").read_text()
-    (folder / "known_hosts").write_text(known)
-    try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                assert server.poll() is None, (folder / "log").read_text()
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-        yield (
-            *("-F", "none", "-p", str(port), "-i", str(folder / "user")),
-            *("-o", f"UserKnownHostsFile={folder / 'known_hosts'}", "-o", "StrictHostKeyChecking=yes"),
-        )
-    finally:
-        server.terminate()
-        server.wait()
+def ssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshHost]:
+    """A host: an sshd of our own on loopback, with keys of its own."""
+    with sshd(tmp_path_factory.mktemp("sshd")) as running, SshHost.open(running.settings) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -86,13 +51,13 @@ def host(request: pytest.FixtureRequest, server: PulseServer) -> SoundHost:
     environment = {"PULSE_SERVER": server.address}
     if request.param == "here":
         return SoundHost(run_here, "this machine", environment=environment)
-    return SoundHost(over_ssh("127.0.0.1", *request.getfixturevalue("ssh")), "nuc", environment=environment)
+    return SoundHost(over_ssh(request.getfixturevalue("ssh")), "nuc", environment=environment)
 
 
 @pytest.fixture
-def nuc(server: PulseServer, ssh: tuple[str, ...]) -> SoundHost:
+def nuc(server: PulseServer, ssh: SshHost) -> SoundHost:
     """A host over SSH alone: what is found there is found here."""
-    return SoundHost(over_ssh("127.0.0.1", *ssh), "nuc", environment={"PULSE_SERVER": server.address})
+    return SoundHost(over_ssh(ssh), "nuc", environment={"PULSE_SERVER": server.address})
 
 
 def microphone_of(host: SoundHost, pair: VirtualPair) -> CommandMicrophone:
