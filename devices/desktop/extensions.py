@@ -116,8 +116,11 @@ async def select(on: Context, given: dict[str, Any]) -> Any:
     """{element: a list, combo box, tab list or tree, name or index: of the child}"""
     mirror, node = await _element(on, given)
     await mirror.refresh()
-    holder = next((each for each in node.walk() if each.offers(SELECTION) and len(each.children) > 1), node)
-    names = [child.name for child in holder.children]
+    listing = next((each for each in node.walk() if len(each.children) > 1), node)
+    # GTK's combo box selects by itself: in the menu that holds its items a selection only highlights.
+    own = node.role == "combo box" and node.offers(SELECTION)
+    holder = node if own else listing
+    names = [child.name for child in listing.children]
     wanted = given.get("index", given.get("name"))
     number = names.index(wanted) if isinstance(wanted, str) and wanted in names else wanted
     if not isinstance(number, int) or not 0 <= number < len(names) or not holder.offers(SELECTION):

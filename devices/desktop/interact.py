@@ -21,6 +21,7 @@ from devices.webdriver import WebDriverError
 
 MOVE_STEP_S = 0.01
 FOCUS_S = 1.0
+SCROLL_S = 2.0
 ITEM_ROLES = frozenset({"menu item", "check menu item", "radio menu item"})
 NOTCH_PX = 120.0  # of the wheel, as browsers on Linux count it
 
@@ -154,20 +155,34 @@ class Interaction:
     async def into_view(self, mirror: Mirror, node: Node) -> Rect:
         """Scroll until the element is on the screen; where it stands then. Raises "element not interactable"."""
         session = self.session
-        rect = await session.extents(node.ref)
-        if node.has("showing") and rect.width > 0 and rect.x > -(2**31) + 1:
-            return rect
+        number = session.element_id(mirror, node)
+
+        async def look() -> Rect | None:
+            rect = await session.extents(node.ref)
+            _, now = await session.element(number)
+            # GTK says of table cells out of sight that they are showing, at the least of all places.
+            shown = now.has("showing") and rect.width > 0 and min(rect.x, rect.y) > -(2**31) + 1
+            return rect if shown else None
+
+        seen: list[Rect | None] = [None]
+
+        async def rest() -> Rect | None:
+            # Views glide to where they are sent, and tell nothing of it.
+            seen.append(await look())
+            return seen[-1] if seen[-1] == seen[-2] else None
+
+        rect = await look()
         for member, signature, body in (("ScrollTo", "u", (6,)), ("GrabFocus", "", ())):
+            if rect is not None:
+                return rect
             try:
                 await session.bus.call(node.ref, COMPONENT, member, signature, body)
             except AtspiError:
                 continue
-            await mirror.refresh()
-            rect = await session.extents(node.ref)
-            fresh = await session.element(session.element_id(mirror, node))
-            if fresh[1].has("showing") and rect.width > 0 and rect.x > -(2**31) + 1:
-                return rect
-        raise WebDriverError("element not interactable", f"{describe(node)} is not shown and cannot be scrolled to")
+            rect = await session.until(rest, SCROLL_S)
+        if rect is None:
+            raise WebDriverError("element not interactable", f"{describe(node)} is not shown and cannot be scrolled to")
+        return rect
 
     async def focus(self, mirror: Mirror, node: Node) -> None:
         """Give an element the keyboard; raises "element not interactable" when it does not take it."""

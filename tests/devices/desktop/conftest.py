@@ -33,7 +33,7 @@ def options(**capabilities: Any) -> ArgOptions:
     asked = ArgOptions()
     asked.set_capability("platformName", "linux")
     for name, value in capabilities.items():
-        vendor = "appium" if name in ("app", "appArguments") else "lab"
+        vendor = "appium" if name in ("app", "appArguments", "newCommandTimeout") else "lab"
         asked.set_capability(f"{vendor}:{name}", value)
     return asked
 

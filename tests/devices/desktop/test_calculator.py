@@ -85,7 +85,7 @@ def test_properties_of_an_element(calculator: webdriver.Remote) -> None:
     button = calculator.find_element("name", "factor")
     assert button.accessible_name == "factor"
     assert button.aria_role == "push button"
-    assert button.get_attribute("description").startswith("Factorize")
+    assert str(button.get_attribute("description")).startswith("Factorize")
     assert button.get_dom_attribute("focusable") == "true"
     assert button.is_displayed()
     assert button.is_enabled()

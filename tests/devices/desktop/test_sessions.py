@@ -19,6 +19,7 @@ from selenium.common.exceptions import (
     WebDriverException,
 )
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 
 from devices.desktop.desk import MARK
 
@@ -42,6 +43,15 @@ def processes_of(display: str) -> dict[int, str]:
 def process_of(session: webdriver.Remote, name: str) -> int:
     listed = processes_of(session.capabilities["lab:display"])
     return next(pid for pid, command in listed.items() if Path(command.split()[0]).name == name)
+
+
+def opened_beside(session: webdriver.Remote, main: str) -> str:
+    """The handle of the window that opens beside the main one."""
+    handles = WebDriverWait(session, 20, poll_frequency=0.05).until(
+        lambda on: [handle for handle in on.window_handles if handle != main]
+    )
+    assert len(handles) == 1
+    return str(handles[0])
 
 
 def test_an_appium_client_drives_a_qt_editor(driver_url: str) -> None:
@@ -84,10 +94,10 @@ def test_an_application_that_dies_is_no_such_window(open_session) -> None:  # ty
     session = open_session(app="mate-calc")
     button = session.find_element("name", "5")
     os.kill(process_of(session, "mate-calc"), signal.SIGKILL)
-    session.implicitly_wait(0)
-    with pytest.raises(NoSuchWindowException):  # noqa: PT012 - it may take several looks
-        for _ in range(200):
-            session.find_element("name", "5")
+    with pytest.raises((StaleElementReferenceException, NoSuchWindowException)):
+        session.execute_script("desktop: wait", {"element": button, "attribute": "name", "equals": "dead"})
+    with pytest.raises(NoSuchWindowException):
+        session.find_element("name", "5")
     with pytest.raises(StaleElementReferenceException, match="ended"):
         button.click()
 
@@ -111,31 +121,26 @@ def test_a_closed_dialog_makes_its_elements_stale(open_session) -> None:  # type
     assert editor.text == "unsaved"
     main = session.current_window_handle
     session.execute_script("desktop: menu", {"path": ["File", "Save As..."]})
-    for _ in range(200):
-        if len(session.window_handles) == 2:
-            break
-    (dialog,) = [handle for handle in session.window_handles if handle != main]
-    session.switch_to.window(dialog)
+    session.switch_to.window(opened_beside(session, main))
     cancel = session.find_element("name", "Cancel")
     cancel.click()
-    with pytest.raises((StaleElementReferenceException, NoSuchWindowException)):  # noqa: PT012 - it may take several looks
-        for _ in range(200):
-            assert cancel.tag_name == "push-button"
+    with pytest.raises((StaleElementReferenceException, NoSuchWindowException)):
+        session.execute_script("desktop: wait", {"element": cancel, "attribute": "name", "equals": "closed"})
     session.switch_to.window(main)
     assert session.title.endswith("Mousepad")
 
 
-def test_a_modal_question_is_an_alert(open_session) -> None:  # type: ignore[no-untyped-def] # a fixture's callable
+def test_a_program_that_answered_has_no_window_any_more(open_session) -> None:  # type: ignore[no-untyped-def] # a fixture's callable
     session = open_session(app="zenity", appArguments=["--entry", "--text=Your name?", "--entry-text=nobody"])
-    for _ in range(50):
-        if "Your name?" in session.page_source:
-            break
-    session.find_element(By.CSS_SELECTOR, "text").send_keys("X")
-    assert session.find_element(By.CSS_SELECTOR, "text").text == "nobodyX"
+    assert session.find_element("name", "Your name?").text == "Your name?"
+    entry = session.find_element(By.CSS_SELECTOR, "text")
+    entry.send_keys("X")
+    assert entry.text == "nobodyX"
     session.find_element("name", "OK").click()
-    with pytest.raises(NoSuchWindowException):  # noqa: PT012 - it may take several looks
-        for _ in range(200):
-            assert session.title is not None
+    with pytest.raises((StaleElementReferenceException, NoSuchWindowException)):
+        session.execute_script("desktop: wait", {"element": entry, "equals": "closed", "timeout": 20_000})
+    with pytest.raises(NoSuchWindowException, match="has ended"):
+        _ = session.title
 
 
 @pytest.mark.parametrize(
