@@ -16,7 +16,7 @@ from labctl.health.checks import Check
 from labctl.steps import SET_OUT
 from labctl.store.identifiers import new_id
 from labctl.store.inventory import find_device, return_device, set_device_state, set_facts
-from labctl.store.tables import device_checks, device_health, devices, lanes, quarantines, steps
+from labctl.store.tables import device_checks, device_health, devices, lanes, quarantines, runs, steps
 from labctl.store.transaction import Transaction
 
 STANDARD_QUARANTINE_AFTER = 3
@@ -46,7 +46,8 @@ def lane_over(transaction: Transaction, run: str, lane: str, verdict: str, reaso
     if device.kind == "robot" and (left := [each.what for each in performed if _left_in_the_room(each)]):
         quarantine(transaction, device.name, "aborted", f"{left[-1]} was broken off: {reason}")
     elif verdict == "errored":
-        if any(each.verdict in ("errored", "running") and not each.what.startswith(_MEETINGS) for each in performed):
+        erred = any(each.verdict == "errored" and not each.what.startswith(_MEETINGS) for each in performed)
+        if erred and not _ended_from_outside(transaction, run, reason):
             _count_lab_error(transaction, device, reason)
     elif verdict in ("passed", "failed"):
         _note(transaction, device.name, lab_errors=0)
@@ -60,6 +61,12 @@ def _left_in_the_room(step: sa.Row[Any]) -> bool:
     if step.verdict == "running":  # its daemon died: nobody knows how far it came
         return True
     return step.verdict in ("errored", "cancelled") and bool((step.outputs or {}).get(SET_OUT))
+
+
+def _ended_from_outside(transaction: Transaction, run: str, reason: str) -> bool:
+    """Whether a daemon, another lane or the end of the lease broke the lane off: that says nothing of its device."""
+    asked = transaction.execute(sa.select(runs.c.cancel_asked).where(runs.c.id == run)).scalar_one()
+    return bool(asked) or reason.startswith(("the daemon ", "its lease "))
 
 
 def _count_lab_error(transaction: Transaction, device: sa.Row[Any], reason: str) -> None:

@@ -98,6 +98,25 @@ def test_a_failed_test_never_counts_against_the_device(daemon: Daemon, http: htt
     assert health_of(http)["state"] == "good"
 
 
+def test_a_daemon_that_shuts_down_is_no_fault_of_the_device(
+    tmp_path: Path, database_url: str, scripted: Script
+) -> None:
+    lab = lab_of(tmp_path, "checks: {quarantine_after: 1}")
+    with running(lab, tmp_path, database_url) as (daemon, http):
+
+        def until_cancelled(context: StepContext) -> Outcome:
+            context.cancellation.wait(60)
+            return Outcome(Verdict.ERRORED, "broken off")
+
+        scripted(daemon, "test.do", until_cancelled)
+        http.post("/api/v1/jobs", content=JOB.replace("left", "eye"), headers={"content-type": "application/yaml"})
+        until(http, "step.started")
+    with running(lab, tmp_path, database_url) as (daemon, http):
+        assert until(http, "job.finished")["data"]["verdict"] == "errored"
+        found = health_of(http, "eye")
+        assert (found["state"], found["lab_errors"]) == ("good", 0)
+
+
 def test_a_device_in_quarantine_is_not_granted_and_says_why(daemon: Daemon, http: httpx.Client) -> None:
     http.post("/api/v1/devices/left/quarantine", json={"reason": "smells of smoke", "person": "Ada"})
     asked = http.post("/api/v1/leases", json={"devices": ["left"], "duration_s": 60})

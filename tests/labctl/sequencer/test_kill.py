@@ -94,19 +94,26 @@ def at_rest(robot: BenchRobot) -> None:
             return
 
 
-def robot_is_good(lab: Lab) -> None:
+def robot_is_good(lab: Lab, robot: BenchRobot) -> None:
+    """The robot can be granted; from a quarantine after a course that was broken off it is taken back."""
     after = 0
+    ours = lab.robot("robot-1")
     while True:
         state = next(each for each in lab.devices() if each["name"] == "robot-1")
         if state["state"] in ("good", "suspect"):
             return
+        if state["state"] == "quarantined":
+            robot.put_robot(*START)
+            if ours.preflight()["passed"]:
+                ours.acknowledge("Ada", "carried to its dock")
+            continue
         page = lab.request("GET", "/api/v1/events", params={"after": lab.latest_event(), "wait_s": 1})
         after = int(page["next"]) or after
 
 
 def kill_in_mid_job(lab: Lab, child: Any, robot: BenchRobot, dice: random.Random) -> tuple[str, Told]:
     robot.put_robot(*START)
-    robot_is_good(lab)
+    robot_is_good(lab, robot)
     told, enough = Told(), threading.Event()
     after = lab.latest_event()
     submitted = str(lab.submit(job(requeue=dice.random() < 0.3))["id"])
@@ -184,7 +191,7 @@ def kill_again_and_again(robot: BenchRobot, tmp_path: Path, database_url: str, t
                     pass
                 at_rest(robot)
                 check_what_is_left(lab, submitted, told)
-                robot_is_good(lab)
+                robot_is_good(lab, robot)
                 with lab.lease(DEVICES, duration_s=10) as lease:
                     assert lease.devices == DEVICES
             if turn < times:
