@@ -99,8 +99,9 @@ def _ip(*words: str) -> None:
 
 
 @contextlib.contextmanager
-def _relay(folder: Path) -> Iterator[Wire]:
-    with sshd(folder) as server, socket.create_server(("127.0.0.1", 0)) as listener:
+def relay(server: Sshd, silence_s: float = 15.0) -> Iterator[Wire]:
+    """A relay to a running sshd of this machine; cut, it carries nothing more, and nobody hears of it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
         flowing = threading.Event()
         flowing.set()
         over = threading.Event()
@@ -134,7 +135,9 @@ def _relay(folder: Path) -> Iterator[Wire]:
         known = (server.folder / "known_hosts").read_text().split(maxsplit=1)[1]
         port = listener.getsockname()[1]
         (server.folder / "known_hosts_relay").write_text(f"[127.0.0.1]:{port} {known}")
-        settings = replace(server.settings, port=port, known_hosts=server.folder / "known_hosts_relay")
+        settings = replace(
+            server.settings, port=port, known_hosts=server.folder / "known_hosts_relay", silence_s=silence_s
+        )
         try:
             yield Wire(server, settings, flowing.clear, flowing.set)
         finally:
@@ -143,3 +146,9 @@ def _relay(folder: Path) -> Iterator[Wire]:
             thread.join()
             for stream in carrying:
                 stream.close()
+
+
+@contextlib.contextmanager
+def _relay(folder: Path) -> Iterator[Wire]:
+    with sshd(folder) as server, relay(server) as made:
+        yield made

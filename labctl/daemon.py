@@ -82,8 +82,8 @@ def run_daemon(
             trust_loopback=trust_loopback,
         )
         stack.callback(authority.close)
-        fleet = Fleet(lab, data, store)
         hosts, host_sessions = Hosts(lab, data, store), Sessions()
+        fleet = Fleet(lab, data, store, lambda name: hosts.get(name).ssh)
         presence = Presence(store, lab.lab, url, lab.devices, lab.artifacts)
         web = webdriver_devices(lab)
         presence.sign_in(set(fleet.robots) | set(hosts.hosts) | web)

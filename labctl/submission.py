@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ from labctl.registry import ActionRegistry
 from labctl.sequencer import RUN_LEASE_S
 from labctl.store import Store, Transaction, submitting
 from labctl.store.submitting import Key, NewJob
+
+Permit = Callable[[NewJob], NewJob]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +46,20 @@ class Submissions:
         *,
         key: str | None = None,
         overrides: Mapping[str, str] | None = None,
+        permit: Permit = lambda job: job,
     ) -> Submitted:
         """Queue the job in a YAML or JSON text, once for each `key` of an owner.
 
-        `overrides`: values for its `vars`. Raises `drivers.documents.DocumentError` with all that is wrong,
-        NotFoundError or InvalidInputError for devices that the lab does not have, InvalidInputError for a key that was
-        used for another job.
+        `overrides`: values for its `vars`. `permit`: gives the job as its owner may have it, or raises.
+        Raises `drivers.documents.DocumentError` with all that is wrong, NotFoundError or InvalidInputError for devices
+        that the lab does not have, InvalidInputError for a key that was used for another job.
         """
         parsed = self.check(text, source, overrides)
         said = None
         if key is not None:
             told = "\0".join([text, *(f"{name}={value}" for name, value in sorted((overrides or {}).items()))])
             said = Key(key, hashlib.sha256(told.encode()).hexdigest())
-        wanted = [_new_job(each) for each in parsed.jobs]
+        wanted = [permit(_new_job(each)) for each in parsed.jobs]
 
         def work(transaction: Transaction) -> tuple[str, bool]:
             return submitting.submit(transaction, owner, parsed.name, wanted, matrix=parsed.matrix, key=said)
@@ -68,7 +71,7 @@ class Submissions:
         """The jobs in a text, with their actions' parameters checked; changes nothing."""
         return parse_job_file(text, source, self.actions.check, overrides)
 
-    def rerun(self, job: str, owner: str) -> str:
+    def rerun(self, job: str, owner: str, permit: Permit = lambda job: job) -> str:
         """Queue a finished job, or matrix, anew as it was; returns the new job. Raises ConflictError while it lasts."""
 
         def work(transaction: Transaction) -> str:
@@ -78,7 +81,7 @@ class Submissions:
                     f"job {job} is {row.state}: it can be run again once it is finished", state=row.state
                 )
             parts = submitting.parts(transaction, job)
-            again = [_as_it_was(each) for each in parts or [row]]
+            again = [permit(_as_it_was(each)) for each in parts or [row]]
             return submitting.submit(transaction, owner, row.name, again, matrix=bool(parts), rerun_of=job)[0]
 
         return self.leases.change(work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import math
@@ -13,11 +14,13 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
 from drivers import errors
 from drivers.clock import Clock, SystemClock
+from drivers.clock_mapping import ClockEstimate, ClockMapping, machine_clock
 from drivers.errors import DeviceError, DeviceSilentError, DeviceUnreachableError, ProtocolError
 from drivers.guard import wire
 from drivers.guard.wire import FrameReader, Kind
@@ -29,6 +32,10 @@ _ANSWER_WITHIN_S = 5.0
 _HEARTBEAT_S = 0.1
 _SILENT_AFTER_S = 0.5
 _QUEUED_SCANS = 8
+# Of a guard on another machine: how often its clock is read, at first and from then on (seconds of the machine's
+# clock).
+_FIRST_EXCHANGES = 8
+_COMPARE_CLOCKS_S = 1.0
 
 
 class GuardClient:
@@ -55,6 +62,8 @@ class GuardClient:
         self._queues: list[deque[Scan]] = []
         self._subscribed: dict[str, bool] = {"states": False, "scans": False, "statuses": False}
         self._name = ""
+        self._mapping: ClockMapping | None = None  # None where the guard reads the same clock as we
+        self._clock_asked = -math.inf
         self._reader = threading.Thread(target=self._read, name=f"guard {url}", daemon=True)
         self._wake_read, self._wake_write = socket.socketpair()
 
@@ -79,6 +88,7 @@ class GuardClient:
             wall = clock.to_wall(1.0)
             hello = client._ask("hello", token=token, time_scale=1.0 / wall if wall > 0 else 1.0)
             client._name = str(hello["name"])
+            client._compare_clocks(str(hello.get("clock", "")))
             client._mount = wire.unpack_pose(hello["mount"])
             client._geometry = BaseGeometry(*hello["geometry"])
             if deadline is not None:
@@ -108,6 +118,10 @@ class GuardClient:
     def fencing(self) -> int:
         """The fencing number that commands carry; 0 before a grant."""
         return self._fencing
+
+    def clock_estimate(self) -> ClockEstimate | None:
+        """How the guard's clock stands to ours; None where both are one machine's. Times are mapped already."""
+        return self._mapping.estimate() if self._mapping else None
 
     # The lease
 
@@ -162,7 +176,8 @@ class GuardClient:
     def status(self) -> MotionStatus:
         """Whether the base may move and, if not, why: asked of the guard, after all commands sent before."""
         fencing = self._fencing or None
-        return wire.unpack_status(self._ask("status", fencing=fencing)["status"])
+        status = wire.unpack_status(self._ask("status", fencing=fencing)["status"])
+        return replace(status, time=self._on_our_clock(status.time))
 
     def latest_status(self) -> MotionStatus | None:
         """The last status the guard pushed by itself (on every change and ten times a second); None at first."""
@@ -290,6 +305,30 @@ class GuardClient:
             self._ask("subscribe", **wanted)
             self._subscribed = wanted
 
+    def _compare_clocks(self, theirs: str) -> None:
+        """Get to know the guard's clock before anything is told by it, unless it is ours. A guard elsewhere is asked
+        again each second."""
+        if theirs and theirs == machine_clock():
+            return
+        self._mapping = mapping = ClockMapping()
+        for known in range(_FIRST_EXCHANGES):
+            self._ask_clock()
+            with self._changed:
+                self._changed.wait_for(functools.partial(self._compared, mapping, known), _ANSWER_WITHIN_S)
+            self._check_link()
+            if mapping.count <= known:
+                raise DeviceSilentError(f"the guard at {self._url} does not tell its time; is it of this version?")
+
+    def _compared(self, mapping: ClockMapping, known: int) -> bool:
+        return mapping.count > known or self._lost is not None
+
+    def _ask_clock(self) -> None:
+        self._clock_asked = time.monotonic()
+        self._send(wire.message({"op": "clock", "sent": self._clock.now()}))
+
+    def _on_our_clock(self, theirs: float) -> float:
+        return theirs if not self._mapping else self._mapping.here(theirs)[0]
+
     def _jitter(self) -> float:
         """How old a reading may get by the machine's scheduling alone (0.3 s of it), in the client's clock."""
         wall = self._clock.to_wall(1.0)
@@ -323,6 +362,8 @@ class GuardClient:
                         self._take(kind, payload)
                 if time.monotonic() >= next_beat:
                     next_beat = time.monotonic() + beat
+                    if self._mapping and time.monotonic() >= self._clock_asked + _COMPARE_CLOCKS_S:
+                        self._ask_clock()
                     if self._name and self._fencing:
                         self._send(wire.message({"op": "heartbeat", "sent": self._clock.now()}))
         except (OSError, ValueError, DeviceError) as exc:
@@ -331,6 +372,9 @@ class GuardClient:
     def _take(self, kind: Kind, payload: bytes) -> None:
         if kind is Kind.SCAN:
             scan = wire.unpack_scan(payload)
+            if self._mapping is not None:
+                at, error = self._mapping.here(scan.time)
+                scan = replace(scan, time=at, time_error=scan.time_error + error)
             with self._changed:
                 self._scan = scan
                 for each in self._queues:
@@ -342,9 +386,13 @@ class GuardClient:
             if "id" in told:
                 self._answers[told["id"]] = told
             elif told.get("event") == "state":
-                self._state = wire.unpack_state(told["state"])
+                state = wire.unpack_state(told["state"])
+                self._state = replace(state, time=self._on_our_clock(state.time))
             elif told.get("event") == "status":
-                self._status = wire.unpack_status(told["status"])
+                status = wire.unpack_status(told["status"])
+                self._status = replace(status, time=self._on_our_clock(status.time))
+            elif told.get("event") == "clock" and self._mapping is not None:
+                self._mapping.feed(float(told["sent"]), float(told["clock"]), self._clock.now())
             elif "error" in told:
                 self._lost = str(told.get("message"))
             self._changed.notify_all()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from drivers.clock import Clock
+from drivers.clock_mapping import machine_clock
 from drivers.errors import DeviceError, MotionRefusedError, ProtocolError
 from drivers.guard import wire
 from drivers.guard.core import GuardCore
@@ -55,6 +56,7 @@ class Requests:
             "drive": self._drive,
             "heartbeat": self._heartbeat,
             "status": self._status,
+            "clock": self._tell_clock,
             "subscribe": self._subscribe,
             "grant": self._grant,
             "release": self._release,
@@ -82,7 +84,7 @@ class Requests:
                 raise ProtocolError(f"the guard does not know the operation {request['op']!r}")
             if not operation(session, request, self._clock.now()):
                 _answer(session, request)
-            changes = request["op"] not in ("heartbeat", "status", "subscribe")
+            changes = request["op"] not in ("heartbeat", "status", "subscribe", "clock")
             self._undecided |= changes
             return changes
         except (DeviceError, KeyError, TypeError, ValueError, OverflowError) as exc:
@@ -123,6 +125,7 @@ class Requests:
             request,
             name=self._settings.name,
             mount=wire.pack_pose(self._settings.lidar.mount),
+            clock=machine_clock(),
             geometry=[geometry.left_metres_per_tick, geometry.right_metres_per_tick, geometry.wheel_base_m],
         )
 
@@ -141,6 +144,10 @@ class Requests:
             self._decide()
             self._undecided = False
         _answer(session, request, status=wire.pack_status(self._core.status(now, request.get("fencing"))))
+        return True
+
+    def _tell_clock(self, session: Session, request: Request, _now: float) -> bool:
+        session.send(message({"event": "clock", "sent": request["sent"], "clock": self._clock.now()}))
         return True
 
     def _subscribe(self, session: Session, request: Request, _now: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -9,6 +10,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from labctl.api.common import Asker, Cursor, Limit, Page, TheDaemon, iso, page
+from labctl.api.permitting import permitted
 from labctl.auth import Resource, authorise, authorise_list, may
 from labctl.daemon import Daemon
 from labctl.errors import InvalidInputError, LabError, NotFoundError
@@ -60,7 +62,13 @@ async def submit_job(
     authorise(asker, "jobs.submit", Resource("job"))
     text = await _text(request)
     submitted = await run_in_threadpool(
-        daemon.submissions.submit, text, source, asker.name, key=idempotency_key, overrides=_overrides(var)
+        daemon.submissions.submit,
+        text,
+        source,
+        asker.name,
+        key=idempotency_key,
+        overrides=_overrides(var),
+        permit=partial(permitted, daemon, asker),
     )
     response.status_code = 201 if submitted.new else 200
     response.headers["Location"] = f"/api/v1/jobs/{submitted.job}"
@@ -140,7 +148,7 @@ def rerun_job(job: str, response: Response, daemon: TheDaemon, asker: Asker) -> 
     authorise(asker, "jobs.submit", Resource("job"))
     authorise_list(asker, "read", "job")
     authorise(asker, "read", Resource("job", job, _read(daemon, job)["owner"]))
-    again = daemon.submissions.rerun(job, asker.name)
+    again = daemon.submissions.rerun(job, asker.name, partial(permitted, daemon, asker))
     response.headers["Location"] = f"/api/v1/jobs/{again}"
     return _read(daemon, again)
 

@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 
 from labctl.api.common import Asker, Body, Cursor, Limit, Page, TheDaemon, iso, page
+from labctl.api.permitting import leasable, restricted
 from labctl.auth import Principal, Resource, authorise, authorise_list, may
 from labctl.daemon import Daemon
 from labctl.errors import ConflictError, DeviceTakenError, InvalidInputError, NotFoundError
@@ -110,10 +111,12 @@ async def request_lease(
     Answers 201 when granted; 409 with holders and ends when taken and `wait_s` is 0, or when that time is over. With
     `starts_at` they are reserved: 201, or 409 when they are not to be had then.
     """
-    authorise(asker, "leases.request", Resource("lease"))
+    authorise_list(asker, "leases.request", "device")
     if wanted.starts_at is not None:
         return await run_in_threadpool(_reserve, daemon, asker, wanted, wanted.starts_at)
     lease, require = new_id(), wanted.requirements()
+    if restricted(daemon, asker):
+        require = await run_in_threadpool(leasable, daemon, asker, require)
     loop = asyncio.get_running_loop()
     decided: asyncio.Future[Grant | None] = loop.create_future()
 
@@ -331,7 +334,7 @@ def _give_up(daemon: Daemon, lease: str, reason: str) -> None:
 
 
 def _reserve(daemon: Daemon, asker: Principal, wanted: LeaseRequest, starts_at: datetime) -> dict[str, Any]:
-    require, start = wanted.requirements(), starts_at.timestamp()
+    require, start = leasable(daemon, asker, wanted.requirements()), starts_at.timestamp()
     lease = daemon.leases.reserve(asker.name, require, start, wanted.duration_s, wish=wanted.wish())
     return _read(daemon, lease)
 

@@ -160,7 +160,10 @@ def _across(devices: dict[str, DeviceConfig]) -> list[tuple[tuple[str, ...], str
         if isinstance(device, RobotConfig):
             if device.calibration is not None and not device.calibration.is_file():
                 problems.append(((name, "calibration"), f"there is no file {device.calibration}"))
-            other = bases.setdefault(device.base.url, name)
+            if device.host is not None and not isinstance(devices.get(device.host), HostConfig):
+                known = ", ".join(each for each, found in devices.items() if isinstance(found, HostConfig)) or "none"
+                problems.append(((name, "host"), f"no host is called {device.host!r}; hosts are: {known}"))
+            other = bases.setdefault(f"{device.host} {device.base.url}", name)
             if other != name:
                 problems.append(((name, "base", "url"), f"the motor board is that of {other} already"))
     problems.extend(host_problems(devices))

@@ -90,8 +90,9 @@ class GuardSection(Section):
 class RobotConfig(DeviceConfig):
     """A telepresence robot: a motor board with a LiDAR on it, in a room.
 
-    `calibration`: a calibration file of its odometry. `time_scale`: how much faster than real time its bench runs;
-    only where `simulated` is set.
+    `host`: the host of the lab that board and LiDAR hang on; their addresses are as that host sees them, and the motion
+    guard runs there, under its `python`. `calibration`: a calibration file of its odometry. `time_scale`: how much
+    faster than real time its bench runs; only where `simulated` is set.
     """
 
     files: ClassVar[tuple[str, ...]] = ("calibration",)
@@ -102,6 +103,8 @@ class RobotConfig(DeviceConfig):
     base: BaseSection
     lidar: LidarSection
     guard: GuardSection = GuardSection()
+    host: Name | None = None
+    python: Label = "python3"
     calibration: Path | None = None
     checks: ChecksSection = ChecksSection(every_s=30.0, before_use=True)
     simulated: bool = False

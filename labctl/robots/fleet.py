@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from drivers.ssh import SshHost
 from labctl.config import Lab, RoomConfig, load_room
 from labctl.errors import NotFoundError
 from labctl.robots.settings import guard_settings
-from labctl.robots.supervisor import Robot, RobotHealth
+from labctl.robots.supervisor import Place, Robot, RobotHealth
 from labctl.steps import BaseAddress
 from labctl.store import Store
 from labctl.store.inventory import set_device_state
@@ -18,14 +19,16 @@ from labctl.store.leasing import Grant
 class Fleet:
     """The robots by name; satisfies `labctl.steps.Bases`."""
 
-    def __init__(self, lab: Lab, data: Path, store: Store) -> None:
+    def __init__(self, lab: Lab, data: Path, store: Store, host: Callable[[str], SshHost] | None = None) -> None:
+        """`host`: the hosts of the lab by name, for robots that hang on one."""
         self._store = store
         self.robots: dict[str, Robot] = {}
         for name, config in lab.robots().items():
             room = lab.devices[config.room]
             assert isinstance(room, RoomConfig)
             settings = guard_settings(name, config, load_room(room), data / "robots" / name)
-            self.robots[name] = Robot(settings, self._on_health)
+            place = None if config.host is None or host is None else Place(host(config.host), config.python)
+            self.robots[name] = Robot(settings, self._on_health, place)
         self.on_change: Callable[[], None] = lambda: None
 
     def start(self) -> None:

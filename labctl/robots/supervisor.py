@@ -16,6 +16,8 @@ import structlog
 from drivers.clock import clock_for_scale
 from drivers.errors import DeviceError
 from drivers.guard import GuardClient, GuardProcess, GuardSettings
+from drivers.remote_guard import RemoteGuardProcess
+from drivers.ssh import SshHost
 from drivers.types import BaseState, MotionStatus
 from labctl.errors import LabFailureError, UnavailableError
 from labctl.robots.orphans import end_orphan
@@ -41,16 +43,28 @@ class _Lease:
     deadline: float  # of time.monotonic()
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The host that a robot's devices hang on, where its guard runs, and the Python there."""
+
+    host: SshHost
+    python: str
+
+
 class Robot:
     """One robot. `on_health` is called on each change with health and reason, from the supervising thread."""
 
-    def __init__(self, settings: GuardSettings, on_health: Callable[[str, RobotHealth, str], None]) -> None:
+    def __init__(
+        self, settings: GuardSettings, on_health: Callable[[str, RobotHealth, str], None], place: Place | None = None
+    ) -> None:
         self.settings = settings
         self.health = RobotHealth.STARTING
         self.reason = "its guard is starting"
         self.restarts = 0
         self._clock = clock_for_scale(settings.time_scale)
         self._on_health = on_health
+        self._place = place
+        self._guard: GuardProcess | RemoteGuardProcess | None = None
         self._stop = threading.Event()
         self._lock = threading.RLock()
         self._pressing = threading.Lock()  # never held while waiting for anything but the guard's first answer
@@ -98,10 +112,10 @@ class Robot:
         with self._lock:
             if self._lease is None or self._lease.fencing != fencing:
                 raise LabFailureError(f"the lease with fencing number {fencing} no longer holds {self.name}")
-            if self._control is None:
+            guard = self._guard
+            if self._control is None or guard is None:
                 raise LabFailureError(f"{self.name} is {self.health}: {self.reason}")
-        settings = self.settings
-        return BaseAddress(self.name, settings.listen[0], settings.token, fencing, settings.time_scale)
+        return BaseAddress(self.name, guard.address, guard.settings.token, fencing, guard.settings.time_scale)
 
     def observed_at(self) -> BaseAddress | None:
         """Where to look on without a lease; None while its guard does not answer."""
@@ -172,33 +186,34 @@ class Robot:
 
     def _serve_guard(self) -> None:
         """Start the guard and stay until it ends, its connection is lost, or we are told to stop."""
-        settings = self.settings
-        if (pid := end_orphan(Path(settings.listen[0].removeprefix("unix://")))) is not None:
-            log.warning("ended a guard that an earlier daemon left behind", robot=self.name, pid=pid)
-        folder = Path(settings.state_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        with (
-            GuardProcess.start(settings, log=folder / "guard.log") as guard,
-            guard.client(clock=self._clock) as control,
-        ):
+        log_file = Path(self.settings.state_dir) / "guard.log"
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        with self._start_guard(log_file) as guard, guard.client(clock=self._clock) as control:
             control.latest_status()
             with self._lock:
                 with self._pressing:
                     if self._pressed is not None:
                         control.emergency_stop(self._pressed)
                         self._pressed = None
-                    self._control = control
+                    self._control, self._guard = control, guard
                 self._tell_lease()
             self._set(RobotHealth.READY, "")
             try:
                 while not self._stop.wait(_LOOK_EVERY_S):
                     if not guard.running:
-                        raise OSError(f"the guard of {self.name} ended; see {folder / 'guard.log'}")
+                        raise OSError(f"the guard of {self.name} ended; see {log_file}")
                     control.latest_status()
                     control.status()
             finally:
                 with self._lock:
                     self._control = None
+
+    def _start_guard(self, log_file: Path) -> GuardProcess | RemoteGuardProcess:
+        if self._place is not None:
+            return RemoteGuardProcess.start(self._place.host, self.settings, python=self._place.python, log=log_file)
+        if (pid := end_orphan(Path(self.settings.listen[0].removeprefix("unix://")))) is not None:
+            log.warning("ended a guard that an earlier daemon left behind", robot=self.name, pid=pid)
+        return GuardProcess.start(self.settings, log=log_file)
 
     def _tell_lease(self) -> None:
         if self._control is not None and self._lease is not None:

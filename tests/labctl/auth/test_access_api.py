@@ -16,6 +16,7 @@ from labctl.client import Lab as Client
 from labctl.client import LabClientError
 from labctl.config import Lab
 from labctl.daemon import Daemon, run_daemon
+from labctl.steps import Outcome, Verdict
 
 # Whatever the policies say, these are open: to everybody, or to whoever is known.
 OPEN = {"/healthz", "/readyz"}
@@ -36,7 +37,8 @@ statements:
     actions: ["*"]
     resources: ["lease:*", "job:*", "run:*", "token:*"]
     when: {own: true}
-  - {effect: allow, principals: [group:crew], actions: [leases.request, jobs.submit], resources: ["*"]}
+  - {effect: allow, principals: [group:crew], actions: [leases.request], resources: ["device:*t", "device:hall"]}
+  - {effect: allow, principals: [group:crew], actions: [jobs.submit, actions.run], resources: ["job:*", "action:t*"]}
   - {effect: allow, principals: [group:crew], actions: [read], resources: ["event:*"]}
   - {effect: deny, principals: ["*"], actions: [tokens.create], resources: ["principal:mallory"]}
 """
@@ -91,11 +93,9 @@ def test_every_route_denies_a_principal_without_rights(root: httpx.Client, askin
     nobody = asking("nobody")
     walked = routes(root)
     assert len(walked) > 30
-    for method, path in walked:
-        if path in OPEN | OPEN_TO_THE_KNOWN:
-            continue
-        told = ask(nobody, method, path)
-        assert (told.status_code, told.json()["title"]) == (403, "Not allowed"), (method, path, told.text)
+    asked = [(each, ask(nobody, *each)) for each in walked if each[1] not in OPEN | OPEN_TO_THE_KNOWN]
+    assert [(route, told.text) for route, told in asked if told.status_code != 403] == []
+    assert {told.json()["title"] for _, told in asked} == {"Not allowed"}
 
 
 def test_every_route_asks_who_it_is(root: httpx.Client) -> None:
@@ -114,14 +114,45 @@ def ask(client: httpx.Client, method: str, path: str) -> httpx.Response:
     """A request that a route understands as far as its form goes: rights are checked before anything is looked up."""
     filled = re.sub(r"\{(position|number)\}", "0", path)
     filled = re.sub(r"\{[a-z_]+\}", "none", filled)
-    body: dict[str, Any] | None = BODIES.get((method, path), {} if method in ("POST", "PUT", "PATCH") else None)
-    return client.request(method, filled, json=body, params=PARAMETERS.get(path))
+    description = client.get("/openapi.json")
+    body: Any = {} if method in ("POST", "PUT", "PATCH") else None
+    if description.status_code == 200:
+        whole = description.json()
+        operation = whole["paths"][path][method.lower()]
+        content = operation.get("requestBody", {}).get("content", {})
+        if "application/json" in content:
+            body = sample(whole, content["application/json"]["schema"])
+        required = {
+            each["name"]: sample(whole, each["schema"])
+            for each in operation.get("parameters", ())
+            if each["in"] == "query" and each.get("required")
+        }
+    else:
+        required = {}
+    body = BODIES.get((method, path), body)
+    return client.request(method, filled, json=body, params=PARAMETERS.get(path, required))
 
 
+def sample(whole: dict[str, Any], schema: dict[str, Any]) -> Any:
+    """The least that the schema takes."""
+    if "$ref" in schema:
+        return sample(whole, whole["components"]["schemas"][schema["$ref"].rpartition("/")[2]])
+    if choices := schema.get("enum") or schema.get("anyOf") or schema.get("oneOf"):
+        return sample(whole, choices[0]) if isinstance(choices[0], dict) else choices[0]
+    kind = schema.get("type", "")
+    if kind == "object":
+        return {name: sample(whole, schema["properties"][name]) for name in schema.get("required", ())}
+    if kind == "array":
+        return [sample(whole, schema["items"]) for _ in range(schema.get("minItems", 0))]
+    number = schema.get("minimum", 1)
+    plain: dict[str, Any] = {"integer": number, "number": number, "boolean": False}
+    return schema.get("const", plain.get(kind, "x" * max(1, schema.get("minLength", 1))))
+
+
+# Where the least that the form takes is not enough.
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/v1/leases"): {"devices": ["left"]},
-    ("POST", "/api/v1/tokens"): {"principal": "x"},
-    ("POST", "/api/v1/robots/{name}/estop/reset"): {"person": "x", "reason": "x"},
+    ("POST", "/api/v1/hosts/{name}/sessions"): {"command": "true"},
     ("POST", "/api/v1/audio/jobs"): {"pairs": [{"reference": "en_f", "recording": "0"}]},
 }
 PARAMETERS = {
@@ -143,6 +174,26 @@ def test_lists_show_only_what_may_be_read(root: httpx.Client, asking: Asking) ->
     assert "lease.granted" in kinds
     assert "lease.granted" not in {each["kind"] for each in ben.get("/api/v1/events?limit=1000").json()["items"]}
     assert anna.delete(f"/api/v1/leases/{hers['id']}").status_code == 200
+
+
+def test_leases_and_jobs_are_had_only_with_devices_and_actions_that_are_allowed(
+    root: httpx.Client, asking: Asking, offer: Callable[..., None]
+) -> None:
+    anna = asking("anna")
+    assert anna.post("/api/v1/leases", json={"devices": ["alone"]}).status_code == 403
+    # Any LiDAR would do, and "alone" comes first; what she gets is one that she may have.
+    granted = anna.post("/api/v1/leases", json={"require": [{"kind": "lidar"}]})
+    assert granted.status_code == 201
+    assert "alone" not in granted.json()["devices"]
+    offer("test.act", lambda context: Outcome(Verdict.PASSED))
+    job = {"name": "j", "roles": {"eye": {"device": "alone"}}, "lanes": {"eye": {"steps": [{"uses": "test.act"}]}}}
+    refused = anna.post("/api/v1/jobs", json=job)
+    assert (refused.status_code, "device:alone" in refused.json()["detail"]) == (403, True)
+    job["roles"] = {"eye": {"device": "left"}}
+    assert anna.post("/api/v1/jobs", json=job).status_code == 201
+    job["lanes"] = {"eye": {"steps": [{"uses": "drive.course", "with": {"course": "standard"}}]}}
+    refused = anna.post("/api/v1/jobs", json=job)
+    assert (refused.status_code, "actions.run to action:drive.course" in refused.json()["detail"]) == (403, True)
 
 
 def test_pages_of_a_list_are_full_though_much_is_left_out(root: httpx.Client, asking: Asking) -> None:
@@ -233,12 +284,12 @@ def test_nobody_makes_himself_an_administrator(root: httpx.Client, asking: Askin
 def test_a_deny_binds_administrators(root: httpx.Client) -> None:
     told = root.post("/api/v1/tokens", json={"principal": "mallory"})
     assert told.status_code == 403
-    assert re.search(r"lab\.yaml:19", told.json()["statement"])
+    assert re.search(r"lab\.yaml:20", told.json()["statement"])
 
 
 def test_policies_are_shown_explained_and_read_again(root: httpx.Client, asking: Asking, tmp_path: Path) -> None:
     shown = root.get("/api/v1/policies").json()
-    assert len(shown["items"]) == 5
+    assert len(shown["items"]) == 6
     question = {"principal": "anna", "action": "read", "resource": "device:left"}
     told = root.get("/api/v1/policies/explain", params=question).json()
     assert (told["allowed"], told["version"]) == (True, shown["version"])
