@@ -230,8 +230,7 @@ class Leases:
 
     def _tell(self, outcome: _Outcome[Any]) -> None:
         for grant in outcome.done.ended:
-            self._held.pop(grant.lease, None)
-            self._listeners.ended(grant)
+            self._end(grant)
         for grant in outcome.done.granted:
             self._note(grant, outcome.before, self._listeners.granted)
             self._decided(grant.lease, grant)
@@ -241,7 +240,17 @@ class Leases:
     def _note(self, grant: Grant, before: float, tell: Callable[[Grant, float], None]) -> None:
         deadline = before + grant.duration_s - DEADLINE_MARGIN_S
         self._held[grant.lease] = _Held(grant, deadline)
-        tell(grant, deadline)
+        try:
+            tell(grant, deadline)
+        except Exception:  # the lease is granted; who waits for it has to hear of it
+            log.exception("who has to know of a lease could not be told", lease=grant.lease)
+
+    def _end(self, grant: Grant) -> None:
+        self._held.pop(grant.lease, None)
+        try:
+            self._listeners.ended(grant)
+        except Exception:  # the others have to be told too
+            log.exception("who has to know of a lease's end could not be told", lease=grant.lease)
 
     def _decided(self, lease: str, grant: Grant | None) -> None:
         call = self._deciding.pop(lease, None)
@@ -322,8 +331,7 @@ class Leases:
         present = {grant.lease for grant in grants}
         for lease, known in tuple(self._held.items()):
             if lease not in present and self._store_says_over(lease):
-                self._held.pop(lease, None)
-                self._listeners.ended(known.grant)
+                self._end(known.grant)
         for grant in grants:
             told = self._held.get(grant.lease)
             if told is None or told.grant.fencing != grant.fencing:
