@@ -10,6 +10,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from labctl.api.common import Asker, Cursor, Limit, Page, TheDaemon, iso, page
+from labctl.api.leases import explain
 from labctl.api.permitting import permitted
 from labctl.auth import Resource, authorise, authorise_list, may
 from labctl.daemon import Daemon
@@ -188,12 +189,14 @@ def _read(daemon: Daemon, job: str) -> dict[str, Any]:
         parts = connection.execute(sa.select(jobs).where(jobs.c.parent_id == job).order_by(jobs.c.id)).all()
         ids = [job, *(each.id for each in parts)]
         own = connection.execute(sa.select(runs.c.id).where(runs.c.job_id.in_(ids)).order_by(runs.c.id)).scalars().all()
-        waiting = sa.select(leases.c.require).where(leases.c.job_id == job, leases.c.state == "waiting")
-        require = connection.execute(waiting).scalar()
+        waiting = sa.select(leases).where(leases.c.job_id == job, leases.c.state == "waiting")
+        request = connection.execute(waiting).one_or_none()
     shown = {**_show(row), "runs": list(own), "document": row.document, "waits_for": []}
     shown["jobs"] = [_show(each) for each in parts]
-    if require is not None:
-        obstacles = daemon.leases.obstacles([Requirement(**each) for each in require])
+    shown["queue"] = None
+    if request is not None:
+        shown["queue"] = explain(daemon, request.id)
+        obstacles = daemon.leases.obstacles([Requirement(**each) for each in request.require])
         shown["waits_for"] = [{**each, "expires_at": iso(each.get("expires_at"))} for each in obstacles]
     return shown
 

@@ -155,7 +155,7 @@ def explain_job(url: str | None, job: str, *, as_json: bool) -> int:
         shown = lab.job(job)
         runs = [lab.run_result(each) for each in shown["runs"]]
     if as_json:
-        keys = ("id", "name", "state", "verdict", "reason", "waits_for")
+        keys = ("id", "name", "state", "verdict", "reason", "queue")
         print_json({**{key: shown[key] for key in keys}, "lanes": runs[-1]["lanes"] if runs else {}})
         return 0
     if shown["state"] == "finished":
@@ -163,9 +163,8 @@ def explain_job(url: str | None, job: str, *, as_json: bool) -> int:
     elif shown["state"] == "running" and runs:
         for name, lane in runs[-1]["lanes"].items():
             print(f"{name} on {lane['device']}: {lane['step'] or lane['verdict'] or lane['state']}")
-    elif not shown["waits_for"]:
-        print("older jobs wait for the same devices")
-    _print_obstacles(shown)
+    elif shown["queue"]:
+        _print_queue(shown["queue"])
     return 0
 
 
@@ -228,6 +227,20 @@ def _finished(lab: Lab, job: dict[str, Any], junit: Path | None, *, as_json: boo
     else:
         print_verdict(job, runs)
     return OF_VERDICT[job["verdict"]]
+
+
+def _print_queue(queue: dict[str, Any]) -> None:
+    """Why a job waits: for each role what keeps every device that would do from it."""
+    for role in queue["roles"]:
+        if role["free"]:
+            print(f"{role['role']}: {role['wants']} is free: {', '.join(role['free'])}")
+        for each in role["obstacles"]:
+            held = f"is held by {each['holder']} until {each['until']}" if each["holder"] else each["reason"] or ""
+            job = f" for job {each['job']}" if each["job"] else ""
+            state = "" if each["holder"] or not each["state"] else f"is {each['state']}: "
+            print(f"{role['role']}: {each['device']} {state}{held}{job}")
+    print(f"{queue['ahead']} before it" + (f"; {queue['why']}" if queue["why"] else ""))
+    print(f"expected to start: {queue['expected_start'] or 'not known'}")
 
 
 def _print_obstacles(job: dict[str, Any]) -> None:

@@ -25,19 +25,31 @@ class _Section(BaseModel):
 
 
 class Role(_Section):
-    """Which device fills a role: one by name, or any of a kind that has all the labels."""
+    """Which device fills a role: one by name, or any that is all that is said here.
+
+    `capability`: what it must be able to do, such as MotionBase. `at_least` and `at_most`: conditions on what is known
+    of it when the job begins, such as `{battery_ratio: 0.6}`.
+    """
 
     device: str | None = None
     kind: str | None = None
     labels: dict[str, str] = {}
+    capability: str | None = None
+    model: str | None = None
+    site: str | None = None
+    at_least: dict[str, float] = {}
+    at_most: dict[str, float] = {}
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if (self.device is None) == (self.kind is None):
-            raise ValueError("give either device (a name) or kind (with labels, if they matter)")
-        if self.device is not None and self.labels:
-            raise ValueError("labels go with kind; a device is named exactly")
+        described = self.kind or self.labels or self.capability or self.model or self.site
+        if (self.device is None) == (not described):
+            raise ValueError("give either device (a name), or kind, labels, capability, model or site")
         return self
+
+    def requirement(self, role: str) -> Requirement:
+        """What the scheduler has to find for it."""
+        return Requirement(role=role, **self.model_dump())
 
 
 class Retry(_Section):
@@ -163,7 +175,7 @@ class Job(_Section):
 
     def requirements(self) -> list[Requirement]:
         """What the scheduler has to find: one device for each role."""
-        return [Requirement(role.device, role.kind, role.labels, name) for name, role in self.roles.items()]
+        return [role.requirement(name) for name, role in self.roles.items()]
 
 
 def _key(field: str) -> str:

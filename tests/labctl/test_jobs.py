@@ -56,6 +56,20 @@ def test_a_key_queues_a_job_once(http: httpx.Client, offer: Offer) -> None:
     assert len(http.get("/api/v1/jobs").json()["items"]) == 2
 
 
+def test_a_job_that_waits_says_which_role_lacks_what(http: httpx.Client, offer: Offer) -> None:
+    offer("test.act", passing)
+    http.post("/api/v1/leases", json={"devices": ["alone"], "duration_s": 60})
+    job = http.post("/api/v1/jobs", json=document()).json()
+    (role,) = job["queue"]["roles"]
+    assert (role["role"], role["free"], role["obstacles"][0]["device"]) == ("eye", [], "alone")
+    assert role["obstacles"][0]["holder"] == "local"
+    waits = http.post(
+        "/api/v1/jobs", json=document(roles={"eye": {"kind": "lidar", "at_least": {"battery_ratio": 0.5}}})
+    )
+    assert waits.status_code == 201
+    assert "battery_ratio" in str(waits.json()["queue"])
+
+
 def test_vars_are_set_from_outside(client: Lab, offer: Offer) -> None:
     seen: list[Any] = []
     offer("test.act", lambda context: (seen.append(context.run), Outcome(Verdict.PASSED))[1])

@@ -149,6 +149,11 @@ def test_the_jobs_of_the_library_are_right(name: str) -> None:
     assert parse(shipped.text(name)).warnings == ()
 
 
+def test_the_page_on_jobs_has_a_job_that_is_right(request: pytest.FixtureRequest) -> None:
+    page = (request.config.rootpath / "docs" / "jobs.md").read_text(encoding="utf-8")
+    assert parse(page.split("```yaml\n")[1].split("```")[0]).name == "two-party call"
+
+
 def test_the_examples_are_right(request: pytest.FixtureRequest) -> None:
     for path in (request.config.rootpath / "examples").rglob("*.yaml"):
         assert parse(path.read_text(encoding="utf-8")).jobs
