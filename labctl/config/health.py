@@ -39,8 +39,8 @@ class HookStep(_Part):
 class HooksSection(_Part):
     """What is done with a device before each job that uses it, and after each lease of it (reset, clean, dock, charge).
 
-    A job does both as steps of its lane, `after` also when it fails or is cancelled. After a lease that is no job's the
-    device is withheld until `after` is done.
+    A job does both as steps of its lane, `after` also when it fails or is cancelled, but for what moves a robot. After
+    a lease that is no job's the device is withheld until `after` is done.
     """
 
     before: list[HookStep] = []

@@ -7,6 +7,8 @@ from labctl.config.health import HookStep
 from labctl.jobs import Job, Lane, Step
 
 CHECK_STEP = "device.check"
+# Actions that move a robot.
+MOVING = ("drive.", "robot.")
 
 
 def around(job: Job, name: str, device: DeviceConfig | None) -> Lane:
@@ -19,12 +21,14 @@ def around(job: Job, name: str, device: DeviceConfig | None) -> Lane:
     before = [_step("before", hook) for hook in device.hooks.before]
     if device.checks.before_use:
         before.insert(0, Step.model_validate({"name": "check the device", "uses": CHECK_STEP}))
-    after = [_step("after", hook) for hook in device.hooks.after]
+    after = [_step("after", hook, moving=hook.uses.startswith(MOVING)) for hook in device.hooks.after]
     if not before and not after:
         return lane
     return lane.model_copy(update={"steps": [*before, *lane.steps], "always": [*lane.always, *after]})
 
 
-def _step(when: str, hook: HookStep) -> Step:
+def _step(when: str, hook: HookStep, *, moving: bool = False) -> Step:
     document = {"name": f"{when}: {hook.uses}", "uses": hook.uses, "with": hook.parameters, "timeout": hook.timeout_s}
+    if moving:  # a robot whose course was broken off stays where it is, until a person has looked at it
+        document["if"] = "success()"
     return Step.model_validate(document)

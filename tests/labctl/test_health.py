@@ -19,6 +19,8 @@ from labctl.api import create_app
 from labctl.config import Lab, load_lab
 from labctl.daemon import Daemon, run_daemon
 from labctl.health.checks import Check
+from labctl.health.hooks import around
+from labctl.jobs import Job
 from labctl.steps import Outcome, StepContext, Verdict
 from labctl.store.tables import events
 
@@ -226,6 +228,16 @@ def test_a_job_checks_the_device_and_does_its_hooks_before_and_after(
         assert run_job(http, JOB.replace("left", "eye")) == "errored"
         assert done == ["check", "reset"]
         assert health_of(http, "eye")["state"] == "suspect"
+
+
+def test_hooks_that_move_a_robot_follow_only_what_went_well(tmp_path: Path) -> None:
+    lab = lab_of(tmp_path, "hooks: {after: [{uses: robot.return_to_dock}, {uses: test.reset}]}")
+    job = Job.model_validate(
+        {"name": "j", "roles": {"eye": {"device": "eye"}}, "lanes": {"eye": {"steps": [{"uses": "test.do"}]}}}
+    )
+    returning, reset = around(job, "eye", lab.devices["eye"]).always
+    assert (returning.uses, returning.condition) == ("robot.return_to_dock", "success()")
+    assert (reset.uses, reset.condition) == ("test.reset", None)
 
 
 def test_after_a_lease_of_a_person_nobody_gets_the_device_before_it_is_made_ready(
