@@ -7,12 +7,11 @@ from devices.hub.lifecycle import HubSettings, Lifecycle
 from devices.hub.options import LabOptions, RecordOptions
 from devices.hub.provider import Ending, Placement, Provider, Verdict
 from devices.hub.sessions import Session, Waiting
-from devices.hub.target import Call, Dialect, Reply, Target, TargetError, Upstream
+from devices.hub.target import Call, Reply, Target, TargetError, Upstream
 
 __all__ = [
     "Call",
     "Candidate",
-    "Dialect",
     "Ending",
     "Gate",
     "Hub",

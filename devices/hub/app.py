@@ -14,7 +14,7 @@ from devices.hub.addresses import BIDI, CDP
 from devices.hub.asgi import ClientGoneError, Receive, Scope, Send, Visit, error_reply, json_reply
 from devices.hub.gate import Gate, OpenGate, RefusedError
 from devices.hub.headers import first, to_target
-from devices.hub.lifecycle import HTTPOK, HubSettings, Lifecycle
+from devices.hub.lifecycle import HTTP_OK, HubSettings, Lifecycle
 from devices.hub.provider import Ending, Provider, Verdict
 from devices.hub.sessions import Session
 from devices.hub.target import Call, Reply, TargetError
@@ -187,7 +187,7 @@ class Hub:
 
     async def _after(self, session: Session, method: str, tail: str, reply: Reply) -> None:
         """What an answer says about the session itself."""
-        if reply.status == HTTPOK:
+        if reply.status == HTTP_OK:
             if method == "DELETE" and tail == "/window" and _value(reply) == []:
                 ending = session.verdict or Ending(Verdict.PASSED, "its client closed the last window")
                 await self.lifecycle.end(session, ending, gone=True)

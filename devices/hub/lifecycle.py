@@ -20,7 +20,7 @@ from devices.hub.options import LabOptions, RecordOptions
 from devices.hub.pictures import Pictures
 from devices.hub.provider import Ending, Placement, Provider, Verdict
 from devices.hub.sessions import Session, SessionTable, Waiting
-from devices.hub.target import Call, Reply, TargetError, Upstream
+from devices.hub.target import Call, Reply, TargetError
 from devices.hub.transfers import DOWNLOADS_ENABLED, preferences_for
 from devices.hub.upstream import Client
 from devices.recording import Recorder
@@ -28,6 +28,7 @@ from devices.webdriver import HTTP_STATUS, WebDriverError
 
 Result = TypeVar("Result")
 log = structlog.get_logger(__name__)
+HTTP_OK = 200
 JSON_HEADERS = ((b"content-type", b"application/json; charset=utf-8"),)
 _PROBE_S = 5.0
 _QUIT_S = 15.0
@@ -107,7 +108,7 @@ class Lifecycle:
             session, answer = await self._begin_on_target(placement, owner)
         except BaseException as exc:
             suspect = not isinstance(exc, WebDriverError) or bool((exc.data or {}).get("suspect"))
-            await self._give_back(placement, Ending(Verdict.ERRORED, str(exc), suspect), [])
+            await self._give_back(placement, Ending(Verdict.ERRORED, str(exc), suspect))
             raise
         await placement.began(session.id, answer)
         self.table.add(session)
@@ -120,8 +121,7 @@ class Lifecycle:
     async def _begin_on_target(self, placement: Placement, owner: str) -> tuple[Session, dict[str, Any]]:
         target, options = placement.target, placement.candidates[0].options
         record = self._record(options)
-        plain = self.client.upstream(target)
-        upstream: Upstream = plain if target.dialect is None else target.dialect(target.url, plain)
+        upstream = self.client.upstream(target)
         downloads = None
         defaults = target.defaults
         candidates = list(placement.candidates)
@@ -215,7 +215,7 @@ class Lifecycle:
             call = Call("POST", f"{session.path}/se/log", JSON_HEADERS, b'{"type": "browser"}')
             with contextlib.suppress(TargetError):
                 reply = await session.upstream.exchange(call, _PROBE_S, whole=True)
-                if reply.status == HTTPOK:
+                if reply.status == HTTP_OK:
                     session.recording.text("console.json", reply.whole(), "application/json")
 
     async def _quit_for(self, session: Session, ending: Ending) -> Ending:
@@ -226,7 +226,7 @@ class Lifecycle:
         except TargetError as exc:
             log.warning("a session could not be ended properly", device=session.device, error=str(exc))
             return replace(ending, suspect=True)
-        over = reply.status in (HTTPOK, HTTP_STATUS["invalid session id"])
+        over = reply.status in (HTTP_OK, HTTP_STATUS["invalid session id"])
         return ending if over else replace(ending, suspect=True)
 
     async def _finish(self, session: Session, ending: Ending) -> None:
@@ -241,9 +241,9 @@ class Lifecycle:
         except Exception:
             log.exception("a device could not be given back", device=placement.device)
 
-    async def _give_back(self, placement: Placement, ending: Ending, files: list[Any]) -> None:
+    async def _give_back(self, placement: Placement, ending: Ending) -> None:
         await self._free(placement, ending)
-        await placement.conclude(ending, files)
+        await placement.conclude(ending, [])
 
     async def _conclude(self, session: Session, ending: Ending) -> None:
         recording = session.recording
@@ -327,9 +327,6 @@ class Lifecycle:
             log.error("a session's work failed", exc_info=error)
 
 
-HTTPOK = 200
-
-
 def _describe(candidates: list[Candidate]) -> str:
     told = []
     for each in candidates:
@@ -355,7 +352,7 @@ def _parse_created(reply: Reply, device: str) -> tuple[str, dict[str, Any]]:
         value = json.loads(body)["value"]
     except (ValueError, KeyError, TypeError):
         value = None
-    if isinstance(value, dict) and reply.status == HTTPOK:
+    if isinstance(value, dict) and reply.status == HTTP_OK:
         target_id, capabilities = value.get("sessionId"), value.get("capabilities")
         if isinstance(target_id, str) and target_id and isinstance(capabilities, dict):
             return target_id, capabilities

@@ -12,7 +12,7 @@ import aiohttp
 
 from devices.hub.addresses import reached
 from devices.hub.asgi import Receive, Send, Visit
-from devices.hub.lifecycle import HTTPOK, Lifecycle
+from devices.hub.lifecycle import HTTP_OK, Lifecycle
 from devices.hub.provider import Ending, Verdict
 from devices.hub.sessions import Session
 from devices.hub.target import Call, TargetError
@@ -115,6 +115,6 @@ async def _look_after(lifecycle: Lifecycle, session: Session) -> None:
     except TargetError as exc:
         await lifecycle.examine(session, exc)
         return
-    if reply.status == HTTP_STATUS["invalid session id"] and reply.status != HTTPOK:
+    if reply.status == HTTP_STATUS["invalid session id"] and reply.status != HTTP_OK:
         ending = session.verdict or Ending(Verdict.PASSED, "its client ended the session over its websocket")
         await lifecycle.end(session, ending, gone=True)

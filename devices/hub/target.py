@@ -56,22 +56,16 @@ class Upstream(Protocol):
         """Carry one command. `whole`: never as a stream. Raises TargetError."""
 
 
-Dialect = Callable[[str, Upstream], Upstream]
-
-
 @dataclass(frozen=True)
 class Target:
     """A WebDriver server. `url`: its base, before `/session`, without a slash at the end.
 
-    `defaults` lie beneath what a client asks for. `dialect` makes an upstream of W3C WebDriver out of the target's URL
-    and the plain one, where the server speaks another wire (None: it speaks W3C). `reach` says where an address as the
-    target's machine sees it, such as a DevTools port, is reached from here (None: as the target itself). `local`: it
-    sees this machine's files.
+    `defaults` lie beneath what a client asks for. `reach` says where an address as the target's machine sees it, such
+    as a DevTools port, is reached from here (None: as the target itself). `local`: it sees this machine's files.
     """
 
     url: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    dialect: Dialect | None = None
     reach: Callable[[str, int], Awaitable[tuple[str, int]]] | None = None
     local: bool = False
     start_timeout_s: float = 180.0

@@ -167,13 +167,6 @@ class WebDriverService:
             {"owner": each.owner, "wanted": each.wanted, "since": each.since, "reason": each.reason} for each in waiting
         ]
 
-    def owner_of(self, session: str) -> str:
-        """Whose session it is. Raises NotFoundError."""
-        found = self.hub.lifecycle.table.get(session)
-        if found is None:
-            raise NotFoundError(f"there is no open WebDriver session {session!r}")
-        return found.owner
-
     # What ends sessions from outside
 
     def lease_ended(self, grant: Grant) -> None:
