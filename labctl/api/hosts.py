@@ -219,6 +219,7 @@ def trust_key(name: str, body: TrustBody, daemon: TheDaemon, asker: Asker) -> di
     if key.fingerprint != body.fingerprint:
         raise ConflictError(f"{name} shows {key.fingerprint} now, not {body.fingerprint}; compare again")
     changed = host.ssh.trust(key, replace=body.replace)
+    host.wake.set()
     about: dict[str, Any] = {"fingerprint": key.fingerprint, "replaced": body.replace, "principal": asker.name}
     daemon.store.write(lambda transaction: transaction.emit("host.trusted", device=name, **about))
     return {"name": name, "fingerprint": key.fingerprint, "changed": changed}

@@ -41,6 +41,7 @@ class LabHost:
             each: Console(ssh, section.line(), data / f"{each}.log") for each, section in config.consoles.items()
         }
         self.power: PowerSwitch | None = None
+        self.wake = threading.Event()  # set it to have the host looked at now
         self._reached: dict[str, Forward] = {}
         self._lock = threading.Lock()
 
@@ -123,6 +124,8 @@ class Hosts:
     def close(self) -> None:
         """Hang up everywhere; what runs over the connections is ended there."""
         self._stop.set()
+        for host in self.hosts.values():
+            host.wake.set()
         closing = [threading.Thread(target=host.close) for host in self.hosts.values()]
         for thread in closing:
             thread.start()
@@ -142,16 +145,19 @@ class Hosts:
         except DeviceError as exc:
             log.error("a forward cannot be opened", host=host.name, error=str(exc))
         while not self._stop.is_set():
+            host.wake.clear()
             try:
                 host.ssh.connect()
             except SshError as exc:
                 self._note(host, str(exc))
                 failures += 1
-                self._stop.wait(_BACK_OFF_S[min(failures, len(_BACK_OFF_S)) - 1])
+                wait_s = _BACK_OFF_S[min(failures, len(_BACK_OFF_S)) - 1]
             else:
                 failures = 0
                 self._note(host, "")
-                self._stop.wait(_LOOK_EVERY_S)
+                wait_s = _LOOK_EVERY_S
+            if not self._stop.is_set():
+                host.wake.wait(wait_s)
 
     def _note(self, host: LabHost, reason: str) -> None:
         if reason == host.reason or self._stop.is_set():

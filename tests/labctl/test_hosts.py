@@ -6,6 +6,7 @@ import base64
 import getpass
 import json
 import os
+import socket
 import threading
 import time
 import tty
@@ -14,15 +15,18 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 from _sshd import Sshd, sshd
 
 from drivers.documents import DocumentError
 from drivers.sim.power_outlet import PowerOutlet
+from labctl.api import create_app
 from labctl.client import Lab as Client
 from labctl.client import LabClientError
 from labctl.config import Lab, load_lab
-from labctl.daemon import Daemon
+from labctl.daemon import Daemon, run_daemon
 from labctl.host_client import STDOUT, HostCommandError
+from labctl.matching import Requirement
 
 WITHIN_S = 60.0
 
@@ -49,16 +53,15 @@ def serial() -> Iterator[tuple[int, str]]:
     os.close(device)
 
 
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    """One kind of database: hosts keep nothing in it but their state."""
-    return f"sqlite:///{tmp_path / 'lab.db'}"
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("lab")
 
 
-@pytest.fixture
-def lab(tmp_path: Path, server: Sshd, outlet: PowerOutlet, serial: tuple[int, str]) -> Lab:
-    path = tmp_path / "lab.yaml"
-    known = tmp_path / "known_hosts"
+@pytest.fixture(scope="module")
+def lab(folder: Path, server: Sshd, outlet: PowerOutlet, serial: tuple[int, str]) -> Lab:
+    path = folder / "lab.yaml"
+    known = folder / "known_hosts"
     known.write_bytes((server.folder / "known_hosts").read_bytes())
     reached = f"kind: host, address: 127.0.0.1, port: {server.port}, user: {getpass.getuser()}, agent: false"
     path.write_text(
@@ -80,7 +83,26 @@ devices:
     return load_lab(path)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def daemon(lab: Lab, folder: Path) -> Iterator[Daemon]:
+    """One for all tests here; on one kind of database: hosts keep nothing in it but their state."""
+    with run_daemon(lab, folder / "data") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def url(daemon: Daemon) -> Iterator[str]:
+    config = uvicorn.Config(create_app(daemon), log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=1)
+    web = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as listener:
+        thread = threading.Thread(target=web.run, kwargs={"sockets": [listener]})
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        web.should_exit = True
+        thread.join(10)
+
+
+@pytest.fixture(scope="module")
 def client(url: str, daemon: Daemon) -> Iterator[Client]:
     with Client(url) as opened:
         eventually(lambda: opened.host("nuc").status()["up"] and opened.host("far").status()["up"])
@@ -189,8 +211,6 @@ def test_a_connection_through_the_host_and_a_kept_forward(client: Client, server
     session.cancel()
     forward = nuc.status()["forwards"]["ssh"]
     host, port = forward["local"].split(":")
-    import socket  # noqa: PLC0415 - for this one look
-
     with socket.create_connection((host, int(port)), timeout=60) as stream:
         assert stream.recv(4) == b"SSH-"
 
@@ -206,8 +226,6 @@ def test_an_address_as_the_host_sees_it_is_reached(daemon: Daemon, client: Clien
 
 
 def test_somebody_elses_lease_is_respected_unless_it_is_said(client: Client, daemon: Daemon) -> None:
-    from labctl.matching import Requirement  # noqa: PLC0415 - for this one lease
-
     lease = daemon.leases.request("somebody", [Requirement(device="far")], 60)
     with pytest.raises(LabClientError, match="far is held by somebody until") as caught:
         client.host("far").exec("true")
