@@ -32,6 +32,7 @@ from labctl.cli.courses import course_job
 from labctl.cli.daemon_child import daemon_child
 from labctl.client import Lab, LabClientError
 
+pytestmark = pytest.mark.timeout(400)  # a course in real time, on a machine that may be busy
 AHEAD_S = 600
 TTL_S = 0.25
 STOP = bytes([145, 0, 0, 0, 0])
