@@ -61,8 +61,8 @@ def daemon(folder: Path, devices: int = DEVICES, database: str | None = None) ->
 
 
 @contextmanager
-def coordinator(peer: Path, folder: Path) -> Iterator[str]:
-    """labgrid's coordinator: its address."""
+def coordinator(peer: Path, folder: Path) -> Iterator[tuple[str, int]]:
+    """labgrid's coordinator: its address and process id."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def coordinator(peer: Path, folder: Path) -> Iterator[str]:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.1)
-        yield f"127.0.0.1:{port}"
+        yield f"127.0.0.1:{port}", process.pid
     finally:
         process.terminate()
         process.wait(30)
@@ -105,35 +105,45 @@ def resident_mib(pid: int) -> float:
     return int(text.split("VmRSS:")[1].split()[0]) / 1024
 
 
+def cpu_seconds(pid: int) -> float:
+    """User plus system time of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
 def measure(name: str, port: int, pid: int, seconds: float, leases: int) -> tuple[list[str], dict[str, float]]:
     """The rows of one database, and its grants a second."""
     rows, rates = [], {}
     asyncio.run(load.churn(port, 4, 5, own_device, 20))  # the caches are warm afterwards
+    before = cpu_seconds(pid)
     one = asyncio.run(load.churn(port, 1, seconds, own_device))
+    cost = (cpu_seconds(pid) - before) / len(one.grant) * 1e3
     rates["1"] = len(one.grant) / one.elapsed
     rows.append(
         f"| {name}, 1 client | {rates['1']:.0f} | {quantile(one.grant, 0.5):.1f} | {quantile(one.grant, 0.99):.1f} "
-        f"| {len(one.errors)} |"
+        f"| {cost:.1f} | {len(one.errors)} errors |"
     )
     for clients, wanted, what in ((16, own_device, ""), (200, own_device, ""), (200, shared_device, " for 50 devices")):
+        before = cpu_seconds(pid)
         many = asyncio.run(load.churn(port, clients, seconds, wanted))
+        cost = (cpu_seconds(pid) - before) / len(many.grant) * 1e3
         rates[f"{clients}{what}"] = len(many.grant) / many.elapsed
         starved = sum(count == 0 for count in many.each)
         rows.append(
             f"| {name}, {clients} clients{what} | {rates[f'{clients}{what}']:.0f} | {quantile(many.grant, 0.5):.1f} "
-            f"| {quantile(many.grant, 0.99):.1f} | {len(many.errors)} errors, {starved} clients without a grant, "
+            f"| {quantile(many.grant, 0.99):.1f} | {cost:.1f} | {len(many.errors)} errors, {starved} clients starved, "
             f"fewest {min(many.each)}, most {max(many.each)} |"
         )
     passed_on = asyncio.run(load.handovers(port, "d0001", 50))
     median, longest = quantile(passed_on, 0.5), max(passed_on) * 1e3
-    rows.append(f"| {name}, release to the next waiter's grant | | {median:.1f} | {longest:.1f} (max) | |")
+    rows.append(f"| {name}, release to the next waiter's grant | | {median:.1f} | {longest:.1f} (max) | | |")
     if leases:
         sizes, done = [resident_mib(pid)], 0
         for _ in range(5):
             done += len(asyncio.run(load.churn(port, 16, 3600, own_device, leases // 80)).grant)
             sizes.append(resident_mib(pid))
         grown = ", ".join(f"{size:.0f}" for size in sizes)
-        rows.append(f"| {name}, memory over {done} leases, MiB | {grown} | | | |")
+        rows.append(f"| {name}, memory over {done} leases, MiB | {grown} | | | | |")
     return rows, rates
 
 
@@ -146,20 +156,22 @@ def main() -> int:
     peer = Path(options.peer).resolve() / "bin"
 
     print(f"load average at the start: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; {DEVICES} devices\n")
-    print("| what | grants/s | median ms | p99 ms | notes |")
-    print("|---|---|---|---|---|")
+    print("| what | grants/s | median ms | p99 ms | CPU ms a grant, server | notes |")
+    print("|---|---|---|---|---|---|")
     rates: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="labctl-bench-") as name:
         folder = Path(name)
         if (peer / "labgrid-coordinator").exists():
-            with coordinator(peer, folder / "labgrid") as address:
+            with coordinator(peer, folder / "labgrid") as (address, server):
                 rates["labgrid"] = {}
                 for clients in (1, 16, 200):
+                    before = cpu_seconds(server)
                     seen = of_labgrid(peer, address, clients, seconds)
+                    cost = (cpu_seconds(server) - before) / len(seen["acquire"]) * 1e3
                     rate = rates["labgrid"][str(clients)] = len(seen["acquire"]) / seen["elapsed"]
                     print(
                         f"| labgrid 26, {clients} clients | {rate:.0f} | {quantile(seen['acquire'], 0.5):.1f} "
-                        f"| {quantile(seen['acquire'], 0.99):.1f} | {'; '.join(seen['errors'])} |",
+                        f"| {quantile(seen['acquire'], 0.99):.1f} | {cost:.1f} | {'; '.join(seen['errors'])} |",
                         flush=True,
                     )
         else:

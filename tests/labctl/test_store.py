@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from labctl.store import ArtifactStore, Store, Transaction, open_store
+from labctl.store import ArtifactStore, Store, Transaction, open_artifacts, open_store
 from labctl.store.database import StoreError
 from labctl.store.tables import devices, events, lease_devices, leases, metadata
 
@@ -132,6 +132,21 @@ def test_an_artifact_is_stored_whole_with_its_hash(tmp_path: Path) -> None:
     assert (stored.size, stored.sha256) == (5000, hashlib.sha256(source.read_bytes()).hexdigest())
     assert artifacts.path(stored.location).read_bytes() == source.read_bytes()
     assert [each.name for each in (tmp_path / "artifacts" / "run1").iterdir()] == [Path(stored.location).name]
+
+
+@pytest.mark.parametrize("kind", ["file", "memory"])
+def test_artifacts_of_several_daemons_are_where_all_reach_them(tmp_path: Path, kind: str) -> None:
+    url = f"file://{tmp_path}/net" if kind == "file" else f"memory://{tmp_path.name}"
+    source = tmp_path / "log.csv.gz"
+    source.write_bytes(b"12345" * 1000)
+    one, two = (open_artifacts(url, tmp_path / name) for name in ("one", "two"))
+    stored = one.put("run1", source)
+    assert (stored.size, stored.sha256) == (5000, hashlib.sha256(source.read_bytes()).hexdigest())
+    assert two.path(stored.location).read_bytes() == source.read_bytes()
+    assert two.path(stored.location).is_relative_to(tmp_path / "two")
+    for location in ("run1/none", "../secret"):
+        with pytest.raises(FileNotFoundError):
+            two.path(location)
 
 
 def test_a_full_disk_does_not_lose_what_is_on_it_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
