@@ -55,7 +55,11 @@ def guarded(robot: BenchRobot, course: Course, clock: Clock, tmp_path: Path) -> 
 def test_the_standard_course_is_driven_docked_and_recorded(
     guarded: GuardClient, robot: BenchRobot, course: Course, clock: Clock, tmp_path: Path
 ) -> None:
-    result = run_course(course, guarded, clock, robot="bench", recording=tmp_path / "run.mcap")
+    for _ in range(4):  # a machine too busy for the bench makes a course errored, never failed
+        result = run_course(course, guarded, clock, robot="bench", recording=tmp_path / "run.mcap")
+        if result.verdict is not Verdict.ERRORED:
+            break
+        robot.put_robot(*course.room.dock("A").pose.xyh)
     assert result.verdict is Verdict.PASSED, result.judged.reasons
     assert result.distance_m >= 6
     assert result.docking is not None
