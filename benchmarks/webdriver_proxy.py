@@ -157,8 +157,8 @@ class Bench:
         wait_ready(f"http://127.0.0.1:{port}")
         return f"http://127.0.0.1:{port}"
 
-    def grid(self, relay: str | None = None) -> str | None:
-        """Selenium Grid, standalone; `relay`: in front of a server of that URL."""
+    def grid(self, relay: str | None = None) -> tuple[str, int] | None:
+        """Selenium Grid, standalone, and its process id; `relay`: in front of a server of that URL."""
         if not GRID.is_file() or shutil.which("java") is None:
             return None
         port = free_port()
@@ -173,9 +173,10 @@ class Bench:
             lines += [f"configs = ['{SESSIONS}', '{stereotype}']"]
         text = "\n".join(lines) + "\n"
         config.write_text(text, encoding="utf-8")
-        self.start(["java", "-jar", str(GRID), "standalone", "--config", str(config), "--log-level", "WARNING"])
+        command = ["java", "-jar", str(GRID), "standalone", "--config", str(config), "--log-level", "WARNING"]
+        child = self.start(command)
         wait_ready(f"http://127.0.0.1:{port}")
-        return f"http://127.0.0.1:{port}"
+        return f"http://127.0.0.1:{port}", child.pid
 
     def lab(self, devices: dict[str, Any]) -> tuple[str, int]:
         """A daemon with these devices: its endpoint and its process id."""
@@ -211,6 +212,12 @@ def rss_mib(pid: int) -> float:
         if line.startswith("VmRSS"):
             return int(line.split()[1]) / 1024
     raise ProcessLookupError(pid)
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time of a process so far, all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def commands(title: str, clients: dict[str, Client], steps: list[tuple[str, str, Any]], rounds: int) -> None:
@@ -262,8 +269,10 @@ def life(title: str, clients: dict[str, tuple[str, dict[str, Any]]], rounds: int
 def crowd(endpoints: dict[str, tuple[str, int | None]], each: int) -> None:
     """50 sessions at once: commands a second in all, errors, and what a session costs in memory."""
     print(f"\n### {SESSIONS} sessions at once on a trivial target, {each} commands each\n")
-    print("| through | sessions begun in s | commands / s | errors | MiB a session | rate, Grid = 1 |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "| through | sessions begun in s | commands / s | CPU ms a command | errors | MiB a session | rate, Grid = 1 |"
+    )
+    print("|---|---|---|---|---|---|---|")
     rows = {}
     for name, (base, pid) in endpoints.items():
         before = rss_mib(pid) if pid else 0.0
@@ -273,17 +282,20 @@ def crowd(endpoints: dict[str, tuple[str, int | None]], each: int) -> None:
         in_threads(lambda client: client.begin({"browserName": "trivial"}), clients, errors)
         begun_s = time.perf_counter() - began
         clients = [client for client in clients if client.session]
+        spent = cpu_s(pid) if pid else float("nan")
         began = time.perf_counter()
         in_threads(lambda client: [client.timed("GET", "/title") for _ in range(each)], clients, errors)
         rate = len(clients) * each / (time.perf_counter() - began)
+        spent = (cpu_s(pid) - spent) / max(1, len(clients) * each) * 1000 if pid else spent
         memory = (rss_mib(pid) - before) / SESSIONS if pid else float("nan")
         in_threads(lambda client: client.quit(), clients, errors)
-        rows[name] = (begun_s, rate, errors, memory)
+        rows[name] = (begun_s, rate, spent, errors, memory)
         if errors:
             print(f"<!-- {name}: {errors[0]} -->")
     grids = rows["Selenium Grid"][1] if "Selenium Grid" in rows else float("nan")
-    for name, (begun_s, rate, errors, memory) in rows.items():
-        print(f"| {name} | {begun_s:.2f} | {rate:.0f} | {len(errors)} | {memory:.2f} | {rate / grids:.1f} |")
+    for name, (begun_s, rate, spent, errors, memory) in rows.items():
+        told = f"{begun_s:.2f} | {rate:.0f} | {spent:.2f} | {len(errors)} | {memory:.2f} | {rate / grids:.1f}"
+        print(f"| {name} | {told} |")
 
 
 def in_threads(work: Any, clients: list[Client], errors: list[str]) -> None:
@@ -339,7 +351,7 @@ def measure_chrome(bench: Bench, rounds: int) -> None:
     clients = {"directly": Client(driver), "the lab": Client(lab), "Appium": Client(appium)}
     wanted: dict[str, dict[str, Any]] = {"Appium": {**CHROME, **by_appium}}
     if grid is not None:
-        clients["Selenium Grid"] = Client(grid)
+        clients["Selenium Grid"] = Client(grid[0])
     for name, client in clients.items():
         client.begin({"browserName": "chrome", **wanted.get(name, CHROME)})
         client.timed("POST", "/url", {"url": PAGE})
@@ -356,7 +368,7 @@ def measure_crowd(bench: Bench, each: int, sessions: int) -> None:
     grid = bench.grid(relay=trivial)
     ends = {"directly": (trivial, wanted), "the lab": (lab, wanted)}
     if grid is not None:
-        ends["Selenium Grid"] = (grid, wanted)
+        ends["Selenium Grid"] = (grid[0], wanted)
     life("A trivial target: begin and quit", ends, sessions)
     clients = {name: Client(base) for name, (base, _) in ends.items()}
     for client in clients.values():
@@ -366,7 +378,7 @@ def measure_crowd(bench: Bench, each: int, sessions: int) -> None:
         client.quit()
     endpoints: dict[str, tuple[str, int | None]] = {"directly": (trivial, None), "the lab": (lab, pid)}
     if grid is not None:
-        endpoints["Selenium Grid"] = (grid, None)
+        endpoints["Selenium Grid"] = grid
     crowd({"the lab (first time)": (lab, pid), **endpoints}, each)
 
 
