@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     import httpx
 
 log = structlog.get_logger(__name__)
-_OF_A_DEVICE = re.compile(r"^/api/v1/(?:robots|hosts|desktops|phones)/([^/]{1,100})(?:/|$)")
+_OF_A_DEVICE = re.compile(
+    r"^/api/v1/(?:robots|hosts|desktops|phones|devices(?=/[^/]+/preflight$))/([^/]{1,100})(?:/|$)"
+)
 _FORWARDED = b"x-labctl-forwarded"
 _OWN_TO_A_CONNECTION = frozenset(
     {b"connection", b"keep-alive", b"host", b"origin", b"transfer-encoding", b"te", b"upgrade", b"content-length"}

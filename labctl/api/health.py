@@ -17,7 +17,7 @@ from labctl.store import health
 from labctl.store.tables import devices
 
 router = APIRouter(prefix="/api/v1", tags=["health"])
-Text = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
+Text = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")]
 
 
 class Reason(Body):

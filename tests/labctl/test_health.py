@@ -141,7 +141,8 @@ def test_the_way_back_needs_a_preflight_that_passed_and_a_person(daemon: Daemon,
 
     daemon.health._registry._loaded["lidar"] = WELL
     assert http.post("/api/v1/devices/left/preflight").json()["passed"] is True
-    assert http.post("/api/v1/devices/left/acknowledge", json={"reason": " "}).status_code == 422
+    for nothing in (" ", "", "\x00", "a\x00b"):
+        assert http.post("/api/v1/devices/left/acknowledge", json={"reason": nothing}).status_code == 422
     answer = http.post("/api/v1/devices/left/acknowledge", json={"reason": "new fuse", "person": "Ada"})
     assert answer.status_code == 200
     assert (answer.json()["state"], answer.json()["quarantine"]) == ("good", None)
@@ -312,6 +313,13 @@ def lab_of(tmp_path: Path, extra: str) -> Lab:
         f'lab: test\ndevices:\n  eye:\n    kind: lidar\n    url: "tcp://127.0.0.1:1"\n    {extra}\n', encoding="utf-8"
     )
     return load_lab(path)
+
+
+@pytest.mark.parametrize("path", ["devices/no/preflight", "robots/left/return-to-dock", "devices/no/acknowledge"])
+def test_what_is_not_there_is_not_found(http: httpx.Client, path: str) -> None:
+    answer = http.post(f"/api/v1/{path}", json={"reason": "why"})
+    assert answer.status_code == 404
+    assert "there is no" in answer.json()["detail"]
 
 
 def test_events_of_one_device_tell_its_story(daemon: Daemon, http: httpx.Client) -> None:
