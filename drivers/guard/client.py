@@ -291,7 +291,8 @@ class GuardClient:
     def _check_link(self) -> None:
         if self._lost is not None:
             raise DeviceUnreachableError(
-                f"the connection to the guard at {self._url} is gone: {self._lost}; see whether it runs, connect anew"
+                f"the connection to the guard of {self._name or 'a base'} at {self._url} is gone: {self._lost}; "
+                "see whether it runs, and whether its host can be reached; then connect anew"
             )
 
     def _lose(self, why: str) -> None:

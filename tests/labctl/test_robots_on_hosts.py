@@ -37,8 +37,7 @@ AHEAD_S = 600
 TTL_S = 0.25
 STOP = bytes([145, 0, 0, 0, 0])
 SILENCE_S = 2.0
-# The host's own Python; it has no numpy of its own where the tests run in an environment of their own.
-PYTHON = "/usr/bin/python3"
+
 WITHIN_S = 90.0
 # Out of the dock, back toward it, and into it.
 COURSE = """
@@ -67,6 +66,19 @@ class Site:
     mend: Callable[[], None]
     robot: BenchRobot
     ahead_s: float
+
+
+def host_python() -> str:
+    """The system's Python, which has none of our packages, where it is of our version; else our own."""
+    ask = ["/usr/bin/python3", "-c", "import sys; print(*sys.version_info[:2])"]
+    with contextlib.suppress(OSError):
+        told = subprocess.run(ask, capture_output=True, text=True, check=False).stdout.split()
+        if told == [str(each) for each in sys.version_info[:2]]:
+            return ask[0]
+    return sys.executable
+
+
+PYTHON = host_python()
 
 
 def clock_words() -> list[str]:

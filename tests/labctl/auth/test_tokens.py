@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import time
 from collections.abc import Iterator
@@ -10,7 +11,10 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.types import Message, Receive, Scope, Send
 
+from labctl.api.identity import Identify
+from labctl.auth import Principal
 from labctl.auth.authority import Authority, NoTokenError
 from labctl.auth.tokens import Token, presented, without_tokens
 from labctl.errors import ConflictError, NotAuthenticatedError, NotFoundError
@@ -192,3 +196,34 @@ def test_the_last_use_is_written_down(store: Store) -> None:
     with store.read() as connection:
         row = access.find(connection, token.id)
     assert row.last_used_at == pytest.approx(row.created_at, abs=3600)
+
+
+def test_a_web_socket_without_a_token_is_closed_before_it_is_open(store: Store, authority: Authority) -> None:
+    token = issue(store)
+    authority.keyring.read()
+    reached: list[Principal] = []
+    told: list[Message] = []
+
+    async def inside(scope: Scope, _receive: Receive, _send: Send) -> None:
+        reached.append(scope["principal"])
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        told.append(message)
+
+    async def connect(*headers: tuple[bytes, bytes]) -> None:
+        scope = {
+            "type": "websocket",
+            "path": "/webdriver/session/1",
+            "headers": list(headers),
+            "client": ("192.0.2.1", 1),
+        }
+        await Identify(inside, authority)(scope, receive, send)
+
+    asyncio.run(connect())
+    asyncio.run(connect((b"authorization", b"Bearer x")))
+    assert ([each["type"] for each in told], reached) == (["websocket.close"] * 2, [])
+    asyncio.run(connect((b"authorization", basic(f"anna:{token.text}").encode())))
+    assert [str(each) for each in reached] == ["person:anna"]
