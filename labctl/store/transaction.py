@@ -49,6 +49,7 @@ class Transaction:
     def emit(
         self,
         kind: str,
+        /,
         *,
         device: str | None = None,
         lease: str | None = None,

@@ -43,6 +43,14 @@ def shown(run: dict[str, Any], lane: str = "eye") -> list[tuple[str, str, int]]:
     return [(step["title"], step["verdict"], step["attempt"]) for step in run["lanes"][lane]["steps"]]
 
 
+def test_what_a_step_tells_of_itself_may_be_called_anything(client: Lab, offer: Offer) -> None:
+    told = {"kind": "obstacle", "detail": "a box"}
+    offer("test.act", lambda context: (context.emit("progress", told), Outcome(Verdict.PASSED))[1])
+    job, _ = run(client, document())
+    progress = [each["data"] for each in client.follow(job["id"]) if each["kind"] == "step.progress"]
+    assert [(each["kind"], each["detail"], each["lane"]) for each in progress] == [("obstacle", "a box", "eye")]
+
+
 def test_a_key_queues_a_job_once(http: httpx.Client, offer: Offer) -> None:
     offer("test.act", passing)
     first = http.post("/api/v1/jobs", json=document(), headers={"idempotency-key": "build-7"})
