@@ -284,9 +284,9 @@ def grant_of(connection: sa.Connection, row: sa.Row[Any], duration_s: float | No
 
 
 def memory_of(transaction: Transaction) -> Memory:
-    if not transaction.fresh or transaction.touched:  # no other writer comes between
+    if not transaction.turn.fresh or transaction.touched:  # no other writer comes between
         transaction.memory.refresh(transaction.connection, transaction.touched)
-        transaction.fresh = True
+        transaction.turn.fresh = True
     return transaction.memory
 
 

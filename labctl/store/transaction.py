@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,35 +14,44 @@ from labctl.store.backend import Backend
 from labctl.store.memory import Memory
 
 
+@dataclass(slots=True)
+class Turn:
+    """What writes that share a commit share as well: the time, the revision, and a memory that is of this turn."""
+
+    now: float | None = None
+    revision: int | None = None
+    fresh: bool = False
+
+
 class Transaction:
     """What a write is given. A write may be run again from its beginning when the database was lost meanwhile."""
 
-    def __init__(self, connection: sa.Connection, backend: Backend, daemon: str, memory: Memory) -> None:
+    def __init__(self, connection: sa.Connection, backend: Backend, daemon: str, memory: Memory, turn: Turn) -> None:
         self.connection = connection
         self.daemon = daemon
         self.memory = memory
-        self.fresh = False  # whether `memory` is of this transaction
+        self.turn = turn
+        self.counted = False  # whether the revision of the turn was counted up here
         self.touched: set[str] = set()  # devices changed here that `memory` does not know of yet
         self.topics: set[str] = set()  # what changed: "events", "leases"
         self.undo: list[Callable[[], None]] = []  # called when it is rolled back
         self._backend = backend
-        self._now: float | None = None
-        self._revision: int | None = None
 
     @property
     def now(self) -> float:
-        """Seconds since 1970 by the database's clock; one value for the whole transaction."""
-        if self._now is None:
-            self._now = self._backend.time(self.connection)
-        return self._now
+        """Seconds since 1970 by the database's clock; one value for all that is committed together."""
+        if self.turn.now is None:
+            self.turn.now = self._backend.time(self.connection)
+        return self.turn.now
 
     @property
     def revision(self) -> int:
         """What the rows of devices and leases that this transaction changes bear, so that others find them."""
-        if self._revision is None:
-            self._revision = self.count_up("revision")
-            self.topics.add("leases")
-        return self._revision
+        self.topics.add("leases")
+        if self.turn.revision is None:
+            self.turn.revision = self.count_up("revision")
+            self.counted = True
+        return self.turn.revision
 
     def execute(self, statement: sa.Executable, rows: list[dict[str, Any]] | None = None) -> sa.CursorResult[Any]:
         return self.connection.execute(statement, rows)

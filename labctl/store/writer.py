@@ -19,7 +19,7 @@ import structlog
 
 from labctl.store.backend import Backend
 from labctl.store.memory import Memory
-from labctl.store.transaction import Transaction
+from labctl.store.transaction import Transaction, Turn
 
 log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
@@ -164,7 +164,8 @@ class Writer:
             connection = self._connected()
             with connection.begin():
                 self._backend.claim(connection)
-                done.extend(self._one(connection, work, undo, alone=len(batch) == 1) for work in batch)
+                turn, alone = Turn(), len(batch) == 1
+                done.extend(self._one(connection, work, turn, undo, alone=alone) for work in batch)
                 if any(each.error is None for each in done):
                     topics = frozenset().union(*(each.topics for each in done))
                     token = self._backend.seal(connection, topics)
@@ -177,8 +178,10 @@ class Writer:
             raise
         return done
 
-    def _one(self, connection: sa.Connection, work: _Work, undo: list[Callable[[], None]], *, alone: bool) -> _Done:
-        transaction = Transaction(connection, self._backend, self._daemon, self.memory)
+    def _one(
+        self, connection: sa.Connection, work: _Work, turn: Turn, undo: list[Callable[[], None]], *, alone: bool
+    ) -> _Done:
+        transaction = Transaction(connection, self._backend, self._daemon, self.memory, turn)
         cursor = None
         try:
             if not alone:
@@ -192,6 +195,9 @@ class Writer:
         except BaseException as exc:
             for step in reversed(transaction.undo):
                 step()
+            turn.fresh = False
+            if transaction.counted:
+                turn.revision = None
             if cursor is None or (isinstance(exc, sa.exc.DBAPIError) and self._lost(exc)):
                 raise
             cursor.execute("ROLLBACK TO work")
