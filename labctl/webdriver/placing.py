@@ -21,7 +21,7 @@ from devices.hub import Candidate, Ending, LabOptions, Target, admits, misfit
 from devices.recording import Kept
 from devices.webdriver import WebDriverError
 from drivers.errors import DeviceError
-from labctl.auth import Principal, Resource, authorise
+from labctl.auth import Principal, Resource, authorise, may
 from labctl.config.webdriver import WebDriverConfig
 from labctl.errors import LabError
 from labctl.leases import Leases
@@ -198,9 +198,8 @@ class LabProvider:
         fitting: list[list[str]],
         waiting: Callable[[str], None],
     ) -> LabPlacement:
-        for each in sorted({name for names in fitting for name in names}):
-            authorise(principal, "webdriver.open", Resource("device", each))
         parts = self._parts
+        fitting = _allowed(principal, fitting)
         first = next(names for names in fitting if names)
         everything = list(dict.fromkeys(name for names in fitting for name in names))
         lease = await parts.run(self._ask, principal, first)
@@ -338,6 +337,16 @@ class LabProvider:
                 self._parts.leases.release(lease, reason)
             except LabError as exc:
                 log.info("a lease that nobody wants was over", lease=lease, error=str(exc))
+
+
+def _allowed(principal: Principal, fitting: list[list[str]]) -> list[list[str]]:
+    """Those of the devices that somebody may have sessions on. Raises NotAllowedError when there are none."""
+    allowed = [
+        [each for each in names if may(principal, "webdriver.open", Resource("device", each))] for names in fitting
+    ]
+    chosen = next(names for names in (*allowed, *fitting) if names)
+    authorise(principal, "webdriver.open", Resource("device", chosen[0]))
+    return allowed
 
 
 def _fits(name: str, config: WebDriverConfig, candidate: Candidate) -> bool:

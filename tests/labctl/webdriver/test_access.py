@@ -58,6 +58,23 @@ def test_who_is_not_allowed_gets_no_device_and_nobody_else_s_session(http, token
         assert anna.get(f"/webdriver/session/{session}/url").status_code == 200
 
 
+def test_only_devices_that_somebody_may_use_are_taken(daemon, http, tokens, tmp_path):
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        "statements:\n  - {effect: allow, principals: ['person:mallory'], actions: [webdriver.open],"
+        " resources: ['device:right']}\n",
+        encoding="utf-8",
+    )
+    daemon.authority._paths = (policy,)
+    daemon.authority.reload()
+    with endpoint(http, tokens["mallory"]) as mallory:
+        wanted = {"capabilities": {"alwaysMatch": {"browserName": "trivial"}}}
+        value = mallory.post("/webdriver/session", json=wanted).json()["value"]
+        assert value["capabilities"]["lab:device"] == "right"
+        wanted["capabilities"]["alwaysMatch"]["lab:device"] = "left"
+        assert "webdriver.open" in mallory.post("/webdriver/session", json=wanted).json()["value"]["message"]
+
+
 def test_a_page_of_another_site_may_not(http):
     response = http.post("/webdriver/session", json={"capabilities": {}}, headers={"Origin": "http://evil.example"})
     assert (response.status_code, response.json()["value"]["error"]) == (403, "session not created")
