@@ -26,6 +26,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.remote.webdriver import WebDriver
 
 from drivers.sound import DropOutKind, PulseServer, Samples, VirtualPair
+from labctl.actions.webdriver.pages import page_file
 
 RATE = 48_000
 LOOPBACK = "127.0.0.1"
@@ -199,7 +200,7 @@ def call(server: PulseServer, line: Line = Line()) -> Iterator[Call]:
 @contextlib.contextmanager
 def _page() -> Iterator[str]:
     """The address of the call's page, served on loopback."""
-    content = Path(__file__).with_name("_call.html").read_bytes()
+    content = page_file("call").read_bytes()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -72,7 +72,8 @@ def run_daemon(
     `labctl.auth.authority.NoTokenError` when nobody could ever get in.
     """
     with contextlib.ExitStack() as stack:
-        lab = stack.enter_context(VirtualSound(lab)).lab
+        sound = stack.enter_context(VirtualSound(lab))
+        lab = sound.lab
         store = open_store(data, database)
         stack.callback(store.close)
         authority = Authority(
@@ -131,6 +132,7 @@ def run_daemon(
         for grant in store.write(running.held_by_people):
             fleet.granted(grant, time.monotonic() + grant.duration_s - DEADLINE_MARGIN_S)
         sequencer.recover()
+        sound.on_restart = webdriver.targets.sound_is_new
         webdriver.targets.reach = lambda host, url: hosts.get(host).reach(url)
         fleet.on_change = hosts.on_change = health.changed = leases.schedule
         presence.changed = webdriver.targets.on_change = leases.schedule

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -32,6 +33,7 @@ class VirtualSound:
         self._server: PulseServer | None = None
         self._lock = threading.Lock()
         self._closed = False
+        self.on_restart: Callable[[], None] = lambda: None  # called when a server that died was started again
         self.lab = lab.model_copy(
             update={"devices": {name: self._bound(name, device) for name, device in lab.devices.items()}}
         )
@@ -41,14 +43,18 @@ class VirtualSound:
         with self._lock:
             if self._closed:
                 raise DeviceError(f"the virtual microphone of {device} is gone: the daemon is shutting down")
-            if self._server is not None and not self._server.alive:
+            died = self._server is not None and not self._server.alive
+            if self._server is not None and died:
                 log.warning("the sound server died and is started again", pid=self._server.pid)
                 self._drop()
             if self._server is None:
                 self._server = PulseServer.start()
             if device not in self._pairs:
                 self._pairs[device] = self._server.make_pair(self._words[device])
-            return self._pairs[device]
+            pair = self._pairs[device]
+        if died:
+            self.on_restart()
+        return pair
 
     def _bound(self, name: str, device: object) -> object:
         endpoint = _endpoint(device)

@@ -20,6 +20,8 @@ from urllib.parse import unquote, urlsplit
 import structlog
 
 from devices.targets.programs import Program
+from drivers.errors import DeviceError
+from drivers.precedence import give_precedence
 
 log = structlog.get_logger(__name__)
 _READY_WITHIN_S = 60.0
@@ -115,7 +117,7 @@ class WatchedServer:
         self._set(ServerState.STARTING, f"{self.program.name} is starting")
         try:
             process = self._process = self._spawn()
-        except OSError as exc:
+        except (OSError, DeviceError) as exc:
             return f"{self.program.name} cannot be started: {exc}"
         try:
             if not self._becomes_ready(process):
@@ -132,15 +134,19 @@ class WatchedServer:
     def _spawn(self) -> subprocess.Popen[bytes]:
         self.starts += 1
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        environment = {**os.environ, **self.program.environment, **self.program.at_start()}
         with self.log.open("ab") as output:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 list(self.program.argv(self._port)),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **self.program.environment},
+                env=environment,
                 start_new_session=True,
             )
+        if self.program.nice:
+            give_precedence(process.pid, self.program.nice)
+        return process
 
     def _becomes_ready(self, process: subprocess.Popen[bytes]) -> bool:
         """Whether it answers; True also when it is over, or need not any more."""

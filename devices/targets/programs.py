@@ -12,12 +12,16 @@ class Program:
     """A WebDriver server as a program.
 
     `argv` makes its command line for a port of the loopback interface; `base`: what goes before /session.
+    `at_start` is asked before each start for more of its environment; it may raise DeviceError. `nice`: below 0 for
+    what runs in real time, where the user may give it.
     """
 
     name: str
     argv: Callable[[int], Sequence[str]]
     base: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    at_start: Callable[[], Mapping[str, str]] = dict
+    nice: int = 0
 
 
 def chromedriver(program: str = "chromedriver", arguments: Sequence[str] = ()) -> Program:

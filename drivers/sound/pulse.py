@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from drivers.clock import Clock, SystemClock
 from drivers.errors import DeviceError, DeviceUnreachableError, SoundLoopError
+from drivers.precedence import give_precedence
 from drivers.sound import pulse_stream
 from drivers.sound.comparison import LoopCheck, checked, damages, probe
 from drivers.sound.pulse_stream import Connection, PulseTape
@@ -28,7 +29,7 @@ COMMAND_TIMEOUT_S = 10.0
 # A server whose lab is gone ends itself after this long without any client.
 ORPHAN_TIMEOUT_S = 30
 MAX_NAME = 48
-PRECEDENCE = -11  # the nice value that PulseAudio gives itself
+NICE = -11  # what PulseAudio gives itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +182,7 @@ class PulseServer:
                 stderr=sink,
                 start_new_session=True,
             )
-        _give_precedence(process.pid)
+        give_precedence(process.pid, NICE)
         try:
             server = cls(_wait_for_socket(process, folder), clock)
         except DeviceError:
@@ -373,13 +374,6 @@ def _wait_for_socket(process: subprocess.Popen[bytes], folder: Path) -> str:
             raise DeviceUnreachableError(f"no socket {socket} appeared")
         time.sleep(0.02)
     return f"unix:{socket}"
-
-
-def _give_precedence(pid: int) -> None:
-    """Put the session of a process before others: PulseAudio's own nice value counts inside its session alone where
-    Linux groups processes by session (sched(7), autogroup). Only root may; others go without."""
-    with contextlib.suppress(OSError):
-        Path(f"/proc/{pid}/autogroup").write_text(str(PRECEDENCE))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

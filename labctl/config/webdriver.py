@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from labctl.config.browser_sound import DEFAULTS as SOUND_DEFAULTS
+from labctl.config.browser_sound import SoundSection
 from labctl.config.model import DeviceConfig, Name, Section
 
 _Arguments = list[Annotated[str, Field(max_length=1000)]]
@@ -132,9 +134,10 @@ class WebDriverConfig(DeviceConfig):
 
 
 class BrowserConfig(WebDriverConfig):
-    """A browser."""
+    """A browser. `sound`: the mock microphone and speaker that it is on, where the lab starts its driver."""
 
     kind: Literal["browser"] = "browser"
+    sound: SoundSection | None = None
 
     @property
     def offered(self) -> dict[str, Any]:
@@ -147,6 +150,8 @@ class BrowserConfig(WebDriverConfig):
     def _says_which(self) -> BrowserConfig:
         if "browserName" not in self.offered and self.target.driver != "url":
             raise ValueError("matches has to say the browserName that clients ask for")
+        if self.sound is not None and self.target.driver not in SOUND_DEFAULTS:
+            raise ValueError(f"sound needs a browser that the lab starts: a target of {' or '.join(SOUND_DEFAULTS)}")
         return self
 
 
@@ -197,7 +202,7 @@ class DesktopConfig(WebDriverConfig):
 
 
 def webdriver_problems(devices: dict[str, DeviceConfig]) -> list[tuple[tuple[str, ...], str]]:
-    """What is wrong between WebDriver devices and hosts: where (below `devices`) and what."""
+    """What is wrong between WebDriver devices, hosts and audio endpoints: where (below `devices`) and what."""
     hosts = [name for name, device in devices.items() if device.kind == "host"]
     named = [
         (name, part, section.host)
@@ -206,8 +211,12 @@ def webdriver_problems(devices: dict[str, DeviceConfig]) -> list[tuple[tuple[str
         for part, section in (("target", device.target), ("adb", getattr(device, "adb", None)))
         if isinstance(section, AddressTarget | AdbSection)
     ]
-    return [
+    problems: list[tuple[tuple[str, ...], str]] = [
         ((name, part, "host"), f"no host is called {host!r}; hosts are: {', '.join(hosts) or 'none'}")
         for name, part, host in named
         if host not in (None, *hosts)
     ]
+    for name, device in devices.items():
+        if isinstance(device, BrowserConfig) and device.sound is not None:
+            problems.extend(((name, "sound", end), problem) for end, problem in device.sound.problems(devices))
+    return problems

@@ -7,6 +7,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
@@ -15,12 +16,16 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from devices.hub import Target
+from devices.hub.capabilities import with_defaults
 from devices.targets import Program, ServerState, WatchedServer, appium, chromedriver, command, geckodriver
 from devices.targets.process import is_ready
 from labctl.config import Lab
+from labctl.config.browser_sound import DEFAULTS as SOUND_DEFAULTS
+from labctl.config.browser_sound import SoundSection
 from labctl.config.webdriver import (
     AddressTarget,
     AppiumTarget,
+    BrowserConfig,
     ChromedriverTarget,
     DesktopTarget,
     GeckodriverTarget,
@@ -37,6 +42,7 @@ _LOOK_EVERY_S = 10.0
 _LOOK_AGAIN_S = 1.0
 _LARGEST_LOG = 16 << 20
 _STARTING = "it is starting"
+_NICE = -15  # of browsers with sound: other work on the machine shall not be heard in a call
 
 
 class _Server(Protocol):
@@ -68,6 +74,7 @@ class Targets:
         self.on_change: Callable[[], None] = lambda: None
         self.on_lost: Callable[[str, str], None] = lambda _device, _reason: None
         self.reach: Callable[[str, str], str] = lambda _host, url: url
+        self._lab = lab
         self._store = store
         self._logs = data / "webdriver"
         self._servers: dict[str, _Server] = {name: self._server(name) for name in self.configs}
@@ -125,6 +132,13 @@ class Targets:
         """
         self._servers[device].restart(reason)
 
+    def sound_is_new(self) -> None:
+        """Start the browsers anew that were on the lab's own sound server, which has died and was started again."""
+        for name, config in self.configs.items():
+            sound = _sound(config)
+            if sound is not None and sound.is_virtual(self._lab.devices):
+                self._servers[name].restart("its sound server died and was started again")
+
     def log_size(self, device: str) -> int:
         """How long the log of a device's server is now, 0 where there is none."""
         with contextlib.suppress(OSError):
@@ -157,7 +171,11 @@ class Targets:
 
         if isinstance(target, AddressTarget):
             return _Elsewhere(lambda: self._address(target), heard)
-        return WatchedServer(_program(target), self._log(device), heard)
+        program = _program(target)
+        sound = _sound(self.configs[device])
+        if sound is not None:
+            program = replace(program, at_start=lambda: sound.environment(self._lab.devices), nice=_NICE)
+        return WatchedServer(program, self._log(device), heard)
 
     def _through(self, host: str, url: str) -> str:
         return self.reach(host, url)
@@ -262,7 +280,12 @@ def _program(target: object) -> Program:
 
 def _defaults(config: WebDriverConfig) -> dict[str, object]:
     udid = getattr(config, "udid", None)
-    return {**({"appium:udid": udid} if udid else {}), **config.defaults}
+    of_sound = {} if _sound(config) is None else SOUND_DEFAULTS[config.target.driver]
+    return with_defaults({**({"appium:udid": udid} if udid else {}), **of_sound}, config.defaults)
+
+
+def _sound(config: WebDriverConfig) -> SoundSection | None:
+    return config.sound if isinstance(config, BrowserConfig) else None
 
 
 def _with_port(url: str) -> str:

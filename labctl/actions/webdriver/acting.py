@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from devices.webdriver import WebDriverError
+from labctl.actions.webdriver import pages
 from labctl.actions.webdriver.session import (
     LaneSession,
     Locator,
@@ -25,18 +26,31 @@ _BUTTONS = {"left": 0, "middle": 1, "right": 2}
 
 
 class OpenParameters(Parameters):
-    """`capabilities`: what the session asks for beside the lane's device. `url`: a page to go to. `invariants` over
-    `elements` are looked at after every later step of the lane."""
+    """`capabilities`: what the session asks for beside the lane's device. `url`: where to go first, or `page`: one that
+    ships with the program, for browsers on the daemon's machine. `invariants` over `elements` are looked at after every
+    later step of the lane."""
 
     capabilities: dict[str, Any] = Field(default_factory=dict)
     url: str | None = None
+    page: str | None = None
     elements: dict[str, Locator] = Field(default_factory=dict)
     invariants: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
         parse_invariants(self.invariants, self.elements)
+        if self.page is not None and self.url is not None:
+            raise ValueError("give url or page, not both")
+        if self.page is not None and self.page not in pages.names():
+            raise ValueError(
+                f"no page named {self.page!r} ships with the program; there are: {', '.join(pages.names())}"
+            )
         return self
+
+    @property
+    def address(self) -> str | None:
+        """Where to go first."""
+        return pages.page_file(self.page).as_uri() if self.page is not None else self.url
 
 
 class Open:
@@ -53,8 +67,8 @@ class Open:
         notes["capabilities"] = opened
         notes["elements"] = {name: each.model_dump(exclude_none=True) for name, each in parameters.elements.items()}
         context.output("capabilities", json.loads(json.dumps(opened)))
-        if parameters.url is not None:
-            outcome = Go().run(context, GoParameters(url=parameters.url))
+        if parameters.address is not None:
+            outcome = Go().run(context, GoParameters(url=parameters.address))
             if outcome.verdict is not Verdict.PASSED:
                 return outcome
         notes["invariants"] = parse_invariants(parameters.invariants, parameters.elements)
@@ -133,13 +147,15 @@ class Type:
 
 class ScriptParameters(Parameters):
     """`script`: JavaScript of a page, or a command of the driver such as "mobile: scroll". `elements`: found first and
-    given as the first arguments. `expect`: the value that it has to return."""
+    given as the first arguments; a promise is waited for. `expect`: the value that it has to return; `otherwise`: what
+    another value means, that the thing under test is wrong (failed) or that the lab is (errored)."""
 
     script: Annotated[str, Field(min_length=1, max_length=100_000)]
     args: list[Any] = Field(default_factory=list)
     elements: list[Locator] = Field(default_factory=list)
     wait_s: Annotated[float, Field(ge=0, le=3600)] = 10.0
     expect: Any = None
+    otherwise: Literal["failed", "errored"] = "failed"
 
 
 class Script:
@@ -153,7 +169,8 @@ class Script:
             value = session.web.execute(parameters.script, *found, *parameters.args)
             context.output("value", value)
             if "expect" in parameters.model_fields_set and value != parameters.expect:
-                return Outcome(Verdict.FAILED, f"the script gave {value!r}, not {parameters.expect!r}")
+                told = f"the script gave {value!r}, not {parameters.expect!r}"
+                return Outcome(Verdict(parameters.otherwise), told)
             return _PASSED
 
         return judged(context, work)
