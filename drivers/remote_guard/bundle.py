@@ -76,4 +76,4 @@ def _packed(name: str, files: Iterable[tuple[str, Path]]) -> Bundle:
             entry.mode = 0o644
             archive.addfile(entry, io.BytesIO(content))
     digest = hashlib.sha256(plain.getvalue()).hexdigest()
-    return Bundle(f"{name}-{digest[:20]}", gzip.compress(plain.getvalue(), compresslevel=6, mtime=0))
+    return Bundle(f"{name}-{digest[:20]}", gzip.compress(plain.getvalue(), compresslevel=1, mtime=0))
