@@ -68,6 +68,7 @@ async def send_signal(
     signal = await run_in_threadpool(
         daemon.store.write, lambda transaction: signalling.send(transaction, run, name, who, payload)
     )
+    daemon.sequencer.news.wake(run)  # who waits here need not hear it from the event log
     return _show(signal)
 
 

@@ -39,6 +39,7 @@ class Meetings:
     def notify(self, name: str, lane: str, payload: Any) -> None:
         """Say something to all who wait for it, now or later."""
         self.store.write(lambda transaction: signalling.send(transaction, self.run, name, f"lane {lane}", payload))
+        self.news.wake(self.run)  # who waits here need not hear it from the event log
 
     def wait(
         self, name: str, timeout_s: float, cancellation: Cancellation, *, waited_s: float = 0.0
@@ -64,6 +65,7 @@ class Meetings:
     ) -> dict[str, Any] | Outcome:
         """Stand at a barrier until `wanted` lanes are there: their payloads by lane, or how it ended otherwise."""
         self.store.write(lambda transaction: signalling.arrive(transaction, self.run, barrier, lane, payload))
+        self.news.wake(self.run)
         came: dict[str, Any] = {}
 
         def look(connection: sa.Connection) -> dict[str, Any] | Vain | None:
