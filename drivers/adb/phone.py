@@ -65,6 +65,14 @@ class Phone:
         powered = any(fields.get(f"{source} powered") == "true" for source in ("AC", "USB", "Wireless", "Dock"))
         return Battery(ratio, temperature, powered)
 
+    def free_bytes(self) -> int:
+        """The room that is left where apps and their data go."""
+        lines = self.ask("df", "-k", "/data").splitlines()  # toybox: Filesystem, 1K-blocks, Used, Available, ...
+        try:
+            return int(lines[-1].split()[3]) * 1024
+        except (IndexError, ValueError):
+            raise ProtocolError(f"{self.serial}: df says nothing of the room left: {lines!r}") from None
+
     # Apps
 
     def packages(self) -> set[str]:

@@ -6,6 +6,7 @@ Phones can be unplugged in the middle of anything, be unauthorised, be full, and
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
 import socket
 import socketserver
@@ -19,6 +20,9 @@ _WORD = struct.Struct("<4sI")
 _PACKET = struct.Struct("<BI")
 _STAT = struct.Struct("<4sIII")
 _VERSION = 41
+# The scripts that `drivers.adb.screen` has the phone's shell run.
+_RECORD = re.compile(r"screenrecord --time-limit (?P<limit>\d+) (?P<path>\S+) </dev/null >\S+ 2>&1 & echo \$! >\S+$")
+_FINISH = re.compile(r"pid=\$\(cat (?P<path>\S+)\.pid\) && kill -2 \$pid; while kill -0 \$pid; do sleep 0\.1; done")
 
 
 @dataclass
@@ -35,6 +39,11 @@ class SimulatedPhone:
     log: list[tuple[float, str]] = field(default_factory=list)
     free_bytes: int = 1 << 30
     silent: bool = False  # takes commands and says nothing
+    recording: tuple[str, float] | None = None  # of its screen: where to, and for how many seconds at most
+
+    def log_frames(self) -> bytes:
+        """What stands for the pictures of a recording: the state of the phone's apps."""
+        return repr(self.packages).encode()
 
     def perform(self, words: list[str]) -> tuple[str, str, int]:
         """A shell command: output, errors, exit code."""
@@ -50,6 +59,9 @@ class SimulatedPhone:
                 lines = ["Current Battery Service state:", "  AC powered: false", "  USB powered: true"]
                 lines += [f"  level: {self.battery_percent}", "  scale: 100"]
                 output = "\n".join([*lines, f"  temperature: {self.temperature_tenths}"]) + "\n"
+            case ["df", "-k", "/data"]:
+                heading = "Filesystem     1K-blocks    Used Available Use% Mounted on\n"
+                output = f"{heading}/dev/block/dm-5  {1 << 22} 0 {self.free_bytes >> 10}  10% /data\n"
             case ["pm", "list", "packages", "-3"]:
                 output = "".join(f"package:{each}\n" for each in sorted(self.packages))
             case ["pm", "uninstall", name]:
@@ -62,7 +74,17 @@ class SimulatedPhone:
                 output = f"{time.time():.0f}\n"
             case ["logcat", "-d", "-v", _, "-T", moment]:
                 output = "".join(f"{at:.3f} {text}\n" for at, text in self.log if at >= float(moment))
-            case ["rm", "-rf", *paths]:
+            case ["sh", "-c", script] if begun := _RECORD.match(script):
+                self.recording = (begun["path"], float(begun["limit"]))
+                self.files[f"{begun['path']}.pid"] = b"4711\n"
+                output = ""
+            case ["sh", "-c", script] if finished := _FINISH.match(script):
+                path = finished["path"]
+                if self.recording is not None and self.recording[0] == path:
+                    self.files[path] = b"\0\0\0\x18ftypmp42" + self.log_frames()
+                    self.recording = None
+                output = "" if path in self.files else "cat: No such file or directory\n"
+            case ["rm", "-rf" | "-f", *paths]:
                 gone = [
                     each for each in self.files if any(each == path or each.startswith(path + "/") for path in paths)
                 ]

@@ -139,8 +139,9 @@ def test_without_adb_and_without_a_session_the_step_says_what_it_needs(run: Run)
 
 def test_a_phone_without_adb_is_asked_through_its_session(run: Run, http: httpx.Client, target: TrivialTarget) -> None:
     result = run({"uses": "webdriver.open"}, step("pull", path="/sdcard/out"), device="distant")
-    log = kept(http, result)["commands.jsonl"].decode()
-    assert "/appium/device/pull_file" in log
+    assert b"/appium/device/pull_file" in kept(http, result)["distant-commands.jsonl"]
+    assert result["verdict"] == "failed"  # the trivial server knows no files
+    assert "the file /sdcard/out not as base64" in result["reason"]
 
 
 def test_phone_steps_are_for_paths_that_may_be_removed(http: httpx.Client) -> None:
