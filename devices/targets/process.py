@@ -69,7 +69,11 @@ class WatchedServer:
         return f"http://127.0.0.1:{self._port}{self.program.base}"
 
     def start(self) -> None:
-        """Begin to run it. Returns at once; see `wait_ready`."""
+        """Begin to run it. Returns at once; see `wait_ready`.
+
+        What an earlier process of ours that was killed has left of it, browsers included, is ended first.
+        """
+        self._end_leftovers()
         self._port = free_port()
         self._thread.start()
 
@@ -130,6 +134,7 @@ class WatchedServer:
             return f"{self.program.name} ended with code {code}: {self._told()}"
         finally:
             end_session(process)
+            self._note.unlink(missing_ok=True)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         self.starts += 1
@@ -146,7 +151,22 @@ class WatchedServer:
             )
         if self.program.nice:
             give_precedence(process.pid, self.program.nice)
+        with contextlib.suppress(OSError):  # a full disk keeps no browser from running
+            self._note.write_text(f"{process.pid} {_started(process.pid)}", encoding="ascii")
         return process
+
+    @property
+    def _note(self) -> Path:
+        """The file that says which process it is, for whoever comes after a sudden end."""
+        return self.log.with_suffix(".pid")
+
+    def _end_leftovers(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            leader, started = map(int, self._note.read_text(encoding="ascii").split())
+            # The number of a session is not given to another process while somebody is in it.
+            if _started(leader) in (started, 0):
+                _signal(members(leader), signal.SIGKILL)
+            self._note.unlink()
 
     def _becomes_ready(self, process: subprocess.Popen[bytes]) -> bool:
         """Whether it answers; True also when it is over, or need not any more."""
@@ -231,6 +251,15 @@ def members(session: int) -> set[int]:
                 if int(fields[3]) == session and fields[0] not in "ZX":
                     found.add(int(entry.name))
     return found
+
+
+def _started(process: int) -> int:
+    """When a process began, in ticks since the machine did; 0 when there is none."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0
+    return int(stat.rpartition(")")[2].split()[19])
 
 
 def _signal(processes: set[int], number: signal.Signals) -> None:

@@ -120,6 +120,25 @@ def test_what_it_started_ends_with_it(tmp_path, watched):
     assert members(leader) == set()
 
 
+def test_what_a_killed_program_left_is_ended_at_the_next_start(tmp_path, watched):
+    starter = (
+        "import sys, time; from pathlib import Path; from devices.targets import WatchedServer, command\n"
+        "server = WatchedServer(command(sys.argv[2:]), Path(sys.argv[1]), lambda *_: None)\n"
+        "server.start(); server.wait_ready(60); print(server._process.pid, flush=True); time.sleep(600)\n"
+    )
+    log = tmp_path / "server.log"
+    killed = subprocess.Popen([sys.executable, "-c", starter, str(log), *TRIVIAL], stdout=subprocess.PIPE, text=True)
+    assert killed.stdout is not None
+    with killed, killed.stdout:
+        left = int(killed.stdout.readline())
+        killed.kill()
+        killed.wait()
+    assert members(left) == {left}
+    server = watched(command(TRIVIAL))
+    assert server.wait_ready(60)
+    assert members(left) == set()
+
+
 def test_a_process_that_ends_by_itself_needs_no_force():
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     end_session(process)
