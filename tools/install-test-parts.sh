@@ -6,7 +6,7 @@ pulseaudio pulseaudio-utils libpulse0
 pipewire pipewire-pulse wireplumber dbus-daemon
 libportaudio2 libasound2-plugins
 chromium chromium-driver firefox-esr
-openssh-server openssh-client openssl rsync socat ser2net uhubctl iproute2
+openssh-server openssh-client openssl rsync socat ser2net uhubctl iproute2 curl
 postgresql-15 libfaketime
 xvfb at-spi2-core libatk-adaptor openbox mate-calc mousepad zenity featherpad
 "
