@@ -154,6 +154,35 @@ def test_gain_and_repetitions_are_played(http: httpx.Client, loop: Loop) -> None
     assert np.abs(loop.heard[0]).max() == pytest.approx(0.1 * np.abs(tone).max(), rel=1e-3)
 
 
+def test_what_was_recorded_before_the_playing_is_no_delay(http: httpx.Client, loop: Loop) -> None:
+    loop.client = lambda sound: np.concatenate([np.zeros(48_000), sound])
+    times = {"played_at": 1000.9, "recorded_at": 1000.0}
+    score = {**SCORE, "with": {**SCORE["with"], **times}}
+    found = run(http, PLAY, RECORD, score)
+    values = {each["name"]: each["value"] for each in found["measurements"]}
+    assert values["delay"] == pytest.approx(100, abs=1)
+
+
+def test_a_recording_that_missed_the_playing_is_the_labs_fault(http: httpx.Client, loop: Loop) -> None:
+    for played, recorded, told in ((1.0, 1.5, "call.flac began 0.50 s after"), (99.0, 1.0, "call.flac ended before")):
+        score = {**SCORE, "with": {**SCORE["with"], "played_at": played, "recorded_at": recorded}}
+        found = run(http, PLAY, RECORD, score)
+        assert (found["verdict"], told in found["reason"]) == ("errored", True), found["reason"]
+
+
+def test_a_client_that_has_to_be_there_is_looked_for(
+    http: httpx.Client, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = {"uses": "audio.play", "with": {"reference": "tone_500", "client": True}}
+    assert "whether a client is on loop cannot be known" in run(http, play)["reason"]
+    microphone = PulseMicrophone("unix:/nowhere", "a", "a.src")
+    monkeypatch.setattr(loop, "open_microphone", lambda: microphone)
+    monkeypatch.setattr(PulseMicrophone, "clients", lambda self: 0)
+    monkeypatch.setattr(PulseMicrophone, "check", lambda self: loop.check())
+    found = run(http, play)
+    assert (found["verdict"], "no client is on a.src: is alice" in found["reason"]) == ("errored", True)
+
+
 def test_what_cannot_be_played_or_found_is_the_labs_fault(http: httpx.Client, loop: Loop) -> None:
     loud = {"uses": "audio.play", "with": {"reference": "male_1", "gain_db": 20}}
     assert "would be clipped" in run(http, loud)["reason"]

@@ -115,6 +115,14 @@ def test_what_the_page_does_wrong_fails_the_job(run: Run, pages: str, wrong: dic
     assert reason in result["reason"]
 
 
+def test_a_page_of_the_program_may_say_that_the_lab_is_wrong(run: Run) -> None:
+    shipped = {"uses": "webdriver.open", "with": {"page": "call"}}
+    tells = step("script", script="return Promise.resolve([typeof offer, isSecureContext])", expect=["function", True])
+    result = run([shipped, tells, step("script", script="return ['busy']", expect=[], otherwise="errored")])
+    assert result["verdict"] == "errored"
+    assert "the script gave ['busy'], not []" in result["reason"]
+
+
 def test_invariants_are_looked_at_after_every_step(run: Run, pages: str) -> None:
     invariants = {
         "elements": {"name": {"id": "name"}, "save": {"id": "save"}},
