@@ -199,7 +199,7 @@ def kill_again_and_again(robot: BenchRobot, tmp_path: Path, database_url: str, t
                 at_rest(robot)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_killed_daemon_leaves_nothing_held_and_one_verdict(
     robot: BenchRobot, tmp_path: Path, database_url: str
 ) -> None:
@@ -207,7 +207,7 @@ def test_a_killed_daemon_leaves_nothing_held_and_one_verdict(
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 def test_a_daemon_killed_a_hundred_times_leaves_nothing_held(
     robot: BenchRobot, tmp_path: Path, database_url: str
 ) -> None:
