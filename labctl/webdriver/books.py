@@ -11,7 +11,7 @@ from labctl.errors import ConflictError, NotFoundError
 from labctl.store import submitting
 from labctl.store.identifiers import new_id
 from labctl.store.leasing import Grant, as_grant
-from labctl.store.tables import jobs, lanes, leases, runs
+from labctl.store.tables import jobs, lanes, leases, runs, steps
 from labctl.store.transaction import Transaction
 
 LANE = "session"
@@ -69,6 +69,9 @@ def begin(transaction: Transaction, grant: Grant, device: str, owner: str, docum
             started_at=now,
         )
     )
+    # A run without a step counts as one that never began, and its job would be queued again.
+    step = {"title": LANE, "what": "webdriver.session", "attempt": 1, "verdict": "running", "reason": "", "outputs": {}}
+    transaction.execute(sa.insert(steps).values(run_id=run, lane=LANE, number=0, started_at=now, **step))
     about = {"roles": {LANE: device}, "attempt": 1}
     transaction.emit("run.started", job=job, run=run, lease=grant.lease, device=device, **about)
     return SessionRun(job, run, grant.lease)
@@ -84,6 +87,9 @@ def finish(transaction: Transaction, session: SessionRun, verdict: str, reason: 
         return
     lane = sa.and_(lanes.c.run_id == session.run, lanes.c.name == LANE)
     transaction.execute(sa.update(lanes).where(lane).values(done=1, **ended))
+    step = sa.and_(steps.c.run_id == session.run, steps.c.lane == LANE)
+    over = {key: value for key, value in ended.items() if key != "state"}
+    transaction.execute(sa.update(steps).where(step).values(**over))
     transaction.emit("run.finished", job=session.job, run=session.run, verdict=verdict, reason=reason)
     submitting.finish(transaction, session.job, verdict, reason)
 

@@ -15,6 +15,7 @@ from labctl.auth import LOCAL_ADMINISTRATOR
 from labctl.cli.exits import ExpectedError
 from labctl.cli.sessions import end_session, show_sessions
 from labctl.steps import Outcome, Verdict
+from labctl.store import running
 
 
 def devices(http):
@@ -232,6 +233,15 @@ def test_one_elsewhere_that_dies_takes_its_devices_offline(begin, http, ended, t
     assert devices(http)["left"]["state"] == "offline"
     target.run(target.start())
     until(lambda: devices(http)["left"]["state"] == "good")
+
+
+def test_a_daemon_that_was_killed_in_a_session_closes_its_books_when_it_is_back(begin, daemon, http):
+    told = begin(**{"lab:device": "left"})["capabilities"]
+    daemon.store.write(lambda transaction: running.recover(transaction, "it was killed"))
+    run = http.get(f"/api/v1/runs/{told['lab:run']}").json()
+    assert (run["state"], run["verdict"]) == ("finished", "errored")
+    assert http.get(f"/api/v1/jobs/{told['lab:job']}").json()["state"] == "finished"
+    assert devices(http)["left"]["lease"] is None
 
 
 class TestTheCommandLine:
