@@ -129,7 +129,7 @@ async def request_lease(
             return _shown_grant(leasing.grant_now(lease, active, transaction.now), wanted, transaction.now)
         if wanted.wait_s:
             return None
-        obstacles = leasing.obstacles(transaction, require)
+        obstacles = leasing.obstacles(transaction, require, wanted.limit_s or wanted.duration_s)
         leasing.withdraw(transaction, lease, "not free at once")
         return obstacles
 

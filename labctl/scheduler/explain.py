@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from labctl.matching import Requirement
 from labctl.scheduler.board import Board, bits
@@ -33,9 +34,9 @@ class Lack:
     obstacles: tuple[Obstacle, ...]
 
 
-def lacks(board: Board, require: Sequence[Requirement], rooms: bool, now: float) -> list[Lack]:
-    """For each requirement what is free for it, and what is not and why."""
-    return [_lack(board, each, rooms, now) for each in require]
+def lacks(board: Board, require: Sequence[Requirement], rooms: bool, now: float, limit_s: float = 0.0) -> list[Lack]:
+    """For each requirement what is free for it for the next `limit_s`, and what is not and why."""
+    return [_lack(board, each, rooms, (now, now + limit_s)) for each in require]
 
 
 def other_reason(board: Board, request: Request, rules: Rules, now: float) -> str:
@@ -49,26 +50,28 @@ def other_reason(board: Board, request: Request, rules: Rules, now: float) -> st
     return "requests that came before it are promised the devices that are free"
 
 
-def _lack(board: Board, requirement: Requirement, rooms: bool, now: float) -> Lack:
+def _lack(board: Board, requirement: Requirement, rooms: bool, span: tuple[float, float]) -> Lack:
     free, found = [], {}
     available = board.free(rooms)
     for number in bits(board.admitted(requirement)):
         device = board.devices[number]
         unmet = requirement.unmet(device)
-        if available >> number & 1 and not unmet:
+        room = board.room_of[number] if rooms else None
+        both = (number, *(() if room is None else (room,)))
+        reserved = next((each for each in (_reserved(board, each, span) for each in both) if each is not None), None)
+        if available >> number & 1 and not unmet and reserved is None:
             free.append(device.name)
             continue
         if unmet and device.usable:
             found[device.name] = Obstacle(device.name, state=device.state, reason="; ".join(unmet))
-        room = board.room_of[number] if rooms else None
-        for each in (number, *(() if room is None else (room,))):
-            obstacle = _obstacle(board, each, now)
+        for each in both:
+            obstacle = _obstacle(board, each) or _reserved(board, each, span)
             if obstacle is not None:
                 found.setdefault(obstacle.device, obstacle)
     return Lack(requirement.role, str(requirement), tuple(free), tuple(found.values()))
 
 
-def _obstacle(board: Board, number: int, now: float) -> Obstacle | None:
+def _obstacle(board: Board, number: int) -> Obstacle | None:
     device = board.devices[number]
     lease = board.holder.get(number)
     if lease is not None:
@@ -77,7 +80,13 @@ def _obstacle(board: Board, number: int, now: float) -> Obstacle | None:
         return Obstacle(device.name, lease, holding.owner, holding.job, until)
     if not device.usable:
         return Obstacle(device.name, state=device.state, reason=device.reason)
-    for slot in board.slots.values():
-        if device.name in slot.devices and slot.start <= now:
-            return Obstacle(device.name, slot.lease, slot.owner, None, slot.end, reason="reserved")
+    return None
+
+
+def _reserved(board: Board, number: int, span: tuple[float, float]) -> Obstacle | None:
+    name = board.devices[number].name
+    for slot in sorted(board.slots.values(), key=lambda each: each.start):
+        if name in slot.devices and slot.start < span[1] and slot.end > span[0]:
+            start = datetime.fromtimestamp(slot.start, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+            return Obstacle(name, slot.lease, until=slot.end, state="reserved", reason=f"for {slot.owner} from {start}")
     return None

@@ -240,10 +240,10 @@ def holder_of(transaction: Transaction, lease: str) -> str | None:
     return None if active is None else active.holder
 
 
-def obstacles(transaction: Transaction, require: Sequence[Requirement]) -> list[dict[str, Any]]:
+def obstacles(transaction: Transaction, require: Sequence[Requirement], limit_s: float = 0.0) -> list[dict[str, Any]]:
     """Why a request waits: each device that would do, with its holder and end, or why it is not usable."""
     found: dict[str, dict[str, Any]] = {}
-    for lack in lacks(memory_of(transaction).board, require, True, transaction.now):
+    for lack in lacks(memory_of(transaction).board, require, True, transaction.now, limit_s):
         for each in lack.obstacles:
             told: dict[str, Any] = {"device": each.device}
             if each.holder is not None:
@@ -261,7 +261,7 @@ def explain(transaction: Transaction, lease: str) -> Explanation | None:
     if asked is None:
         return None
     now = transaction.now
-    missing = lacks(memory.board, asked.require, asked.rooms, now)
+    missing = lacks(memory.board, asked.require, asked.rooms, now, asked.limit_s)
     why = "" if any(not each.free for each in missing) else other_reason(memory.board, asked, memory.rules, now)
     return Explanation(missing, memory.board.ahead_of(asked), why, look_ahead(memory.board, asked, now))
 
