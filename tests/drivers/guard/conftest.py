@@ -20,7 +20,7 @@ from drivers.sim.board_server import BoardServer
 from drivers.sim.open_interface import OpenInterfaceBoard
 from drivers.sim.scip_server import ScipServer
 from drivers.sim.world import World
-from drivers.types import Pose
+from drivers.types import Pose, StopReason
 
 
 class Lateness:
@@ -137,9 +137,11 @@ class Rig:
     def drive_until(
         self, client: GuardClient, linear: float, angular: float, condition: Callable[[], bool], what: str
     ) -> None:
-        """Keep commanding a velocity until something comes true."""
+        """Keep commanding a velocity until something comes true; what a busy machine kept silent is acknowledged."""
 
         def step() -> bool:
+            if client.status().reason is StopReason.BOARD_SILENT:
+                client.stop()
             client.drive(linear, angular)
             self.clock.sleep(0.02)
             return condition()
