@@ -25,6 +25,7 @@ from labctl.scoring.pool import call_by_name
 from labctl.steps import Measurement, Outcome, StepContext, Verdict
 
 _SCORED_WITHIN_S = 1800
+_REASONS_TOLD = 5  # the report has them all
 FileName = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -187,7 +188,10 @@ class Score:
         data.write_text(json.dumps(scored.result), encoding="utf-8")
         context.keep(data, data.name, "application/json")
         context.measure([_measurement(each) for each in scored.measurements])
-        return Outcome(Verdict.PASSED if scored.passed else Verdict.FAILED, scored.reason)
+        if scored.passed:
+            return Outcome(Verdict.PASSED, scored.reason)
+        why = [str(each["text"]) for each in scored.result["reasons"]]
+        return Outcome(Verdict.FAILED, "; ".join([scored.reason, *why[:_REASONS_TOLD]]))
 
 
 def _checks(end: Microphone | Speaker, asked: bool | None, *, otherwise: bool) -> bool:

@@ -133,6 +133,7 @@ def test_a_client_that_mutes_fails_with_the_reason(http: httpx.Client, loop: Loo
     found = run(http, PLAY, RECORD, SCORE)
     assert found["verdict"] == "failed"
     assert "must be at least 4" in found["reason"]
+    assert found["reason"].endswith("the recording is silent")
 
 
 @pytest.mark.parametrize("where", ["lost_playing", "lost_recording", "lost_checking"])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from devices.targets import ServerState, WatchedServer, chromedriver
 from drivers.documents import DocumentError
 from labctl.config import Lab, load_lab
-from labctl.config.audio import AudioConfig
 from labctl.config.webdriver import BrowserConfig
 from labctl.store import open_store
 from labctl.webdriver.targets import Targets
@@ -108,7 +110,35 @@ def test_firefox_is_told_in_its_own_words(tmp_path: Path) -> None:
     assert preferences["prefs"]["media.navigator.permission.disabled"] is True
 
 
-def test_audio_endpoints_stay_devices_of_their_own(tmp_path: Path) -> None:
-    made = lab(tmp_path, {"speaker": "ears"})
-    assert isinstance(made.devices["ears"], AudioConfig)
-    assert browser(made).offers == ("WebDriverTarget",)
+def test_browsers_on_a_sound_server_that_died_are_started_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    restarted: list[tuple[str, str]] = []
+    monkeypatch.setattr(WatchedServer, "restart", lambda self, reason: restarted.append((self.log.stem, reason)))
+    for sound in ({"speaker": "ears"}, {"speaker": "virtual"}):
+        store = open_store(tmp_path / "data", None)
+        try:
+            Targets(lab(tmp_path, sound), tmp_path, store).sound_is_new()
+        finally:
+            store.close()
+    assert restarted == [("b", "its sound server died and was started again")]
+
+
+def test_a_browser_whose_sound_cannot_be_made_says_why(tmp_path: Path) -> None:
+    named = browser(lab(tmp_path, {"speaker": "virtual"})).sound
+    assert named is not None
+    devices = lab(tmp_path, {"speaker": "virtual"}).devices
+    told = threading.Event()
+    heard: list[str] = []
+
+    def hear(state: ServerState, reason: str) -> None:
+        if state is ServerState.OFFLINE:
+            heard.append(reason)
+            told.set()
+
+    program = replace(chromedriver(), at_start=lambda: named.environment(devices))
+    server = WatchedServer(program, tmp_path / "b.log", hear)
+    server.start()
+    try:
+        assert told.wait(60)
+    finally:
+        server.close()
+    assert heard[0].startswith("chromedriver cannot be started: a virtual microphone and speaker exist only while")

@@ -82,7 +82,9 @@ def test_pairs_do_not_hear_one_another_and_each_loop_is_tested(lab: Lab) -> None
 
 
 def test_a_server_that_died_is_started_again_at_the_next_use(lab: Lab) -> None:
+    told: list[str] = []
     with VirtualSound(lab) as sound:
+        sound.on_restart = lambda: told.append("restarted")
         before = sound.pair("9th").speaker
         assert sound._server is not None
         assert sound._server.pid is not None
@@ -90,6 +92,8 @@ def test_a_server_that_died_is_started_again_at_the_next_use(lab: Lab) -> None:
         sound._server._process.wait(10)  # type: ignore[union-attr]  # it is a server of ours
         after = sound.pair("9th").speaker
         assert after.server != before.server
+        assert sound.pair("9th").speaker == after
+        assert told == ["restarted"]
         assert after.source in control(after.server, "list", "short", "sources")
 
 

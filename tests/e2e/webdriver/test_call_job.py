@@ -66,7 +66,7 @@ def test_a_muted_call_fails_and_says_why(lab: Lab) -> None:
     run = call(lab, muted="true")
 
     assert run["verdict"] == "failed", run["reason"]
-    assert "silence" in run["reason"]
+    assert "the recording is silent" in run["reason"]
 
 
 @pytest.mark.soak
