@@ -67,4 +67,4 @@ $(VENV)/.installed-bench: pyproject.toml constraints.txt | $(VENV)/.installed-de
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(LABGRID) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(LABGRID) .appium out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
