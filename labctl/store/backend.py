@@ -26,11 +26,11 @@ class Backend(Protocol):
     def time(self, connection: sa.Connection) -> float:
         """Seconds since 1970 by the clock of the database."""
 
-    def seal(self, connection: sa.Connection, topics: Collection[str]) -> str | None:
+    def seal(self, connection: sa.Connection, topics: Collection[str], writer: str) -> int | None:
         """The last statement before the commit: what other daemons are told with it. Returns what `settled` asks by."""
 
-    def settled(self, connection: sa.Connection, token: str) -> bool:
-        """Whether the transaction sealed with `token` was committed, asked after the connection was lost in between."""
+    def settled(self, connection: sa.Connection, token: int, writer: str) -> bool:
+        """Whether what `writer` sealed with `token` was committed; asked when the connection was lost in between."""
 
     def listen(self, heard: Callable[[Collection[str]], None], own: Callable[[], int | None]) -> Callable[[], None]:
         """Call `heard` with the topics that other daemons seal, from a thread; `own`: the writer's session.

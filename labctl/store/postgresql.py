@@ -9,7 +9,6 @@ from __future__ import annotations
 import selectors
 import socket
 import threading
-import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
@@ -27,6 +26,15 @@ _RECONNECT_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 # A daemon that stalls while it has the turn loses it after this time; see `labctl.store.writer` for what follows.
 _LONGEST_TURN_MS = 10_000
 _LONGEST_WAIT_MS = 30_000
+_SEAL = """
+WITH sealed AS (
+  INSERT INTO counters (name, value)
+  SELECT %s, 1 WHERE %s OR pg_current_xact_id_if_assigned() IS NOT NULL
+  ON CONFLICT (name) DO UPDATE SET value = counters.value + 1
+  RETURNING value
+)
+SELECT value, pg_notify(%s, %s) FROM sealed
+"""
 _CONNECTION: dict[str, Any] = {
     "application_name": "labctl",
     "connect_timeout": 5,
@@ -59,18 +67,20 @@ class Postgresql:
     def time(self, connection: sa.Connection) -> float:
         return float(connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one())
 
-    def seal(self, connection: sa.Connection, topics: Collection[str]) -> str | None:
-        if not topics:
-            return str(connection.exec_driver_sql("SELECT pg_current_xact_id()::text").scalar_one())
-        sealed = "SELECT pg_current_xact_id()::text, pg_notify(%s, %s)"
-        return str(connection.exec_driver_sql(sealed, (_CHANNEL, " ".join(sorted(topics)))).one()[0])
+    def seal(self, connection: sa.Connection, topics: Collection[str], writer: str) -> int | None:
+        # A number that only this writer counts up, in the transaction itself: after a crash of the server its own
+        # transaction numbers may be given out again. Nothing is counted where nothing was written.
+        told = connection.exec_driver_sql(
+            _SEAL, (f"commits of {writer}", bool(topics), _CHANNEL, " ".join(sorted(topics)))
+        )
+        row = told.one_or_none()
+        return None if row is None else int(row[0])
 
-    def settled(self, connection: sa.Connection, token: str) -> bool:
-        while True:  # the server may still be at it, when only the connection was lost
-            status = connection.exec_driver_sql("SELECT pg_xact_status(%s::text::xid8)", (token,)).scalar_one()
-            if status != "in progress":
-                return bool(status == "committed")
-            time.sleep(0.02)
+    def settled(self, connection: sa.Connection, token: int, writer: str) -> bool:
+        self.claim(connection)  # the server may still be at it, when only the connection was lost
+        statement = "SELECT value FROM counters WHERE name = %s"
+        value = connection.exec_driver_sql(statement, (f"commits of {writer}",)).scalar()
+        return value is not None and int(value) >= token
 
     def listen(self, heard: Callable[[Collection[str]], None], own: Callable[[], int | None]) -> Callable[[], None]:
         listener = _Listener(self._connect, heard, own)

@@ -33,10 +33,10 @@ class Sqlite:
         days = connection.exec_driver_sql("SELECT julianday('now')").scalar_one()
         return round((float(days) - _EPOCH_IN_JULIAN_DAYS) * 86400.0, 3)
 
-    def seal(self, connection: sa.Connection, topics: Collection[str]) -> None:
+    def seal(self, connection: sa.Connection, topics: Collection[str], writer: str) -> None:
         """Nobody else uses the file."""
 
-    def settled(self, connection: sa.Connection, token: str) -> bool:  # noqa: ARG002  # of the protocol
+    def settled(self, connection: sa.Connection, token: int, writer: str) -> bool:  # noqa: ARG002  # of the protocol
         raise AssertionError("a connection to a file is not lost")
 
     def listen(

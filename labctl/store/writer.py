@@ -48,7 +48,7 @@ class _Done:
 class _LostError(Exception):
     """The connection is gone. `token`: of a transaction whose commit had begun."""
 
-    def __init__(self, cause: Exception, token: str | None = None, done: list[_Done] | None = None) -> None:
+    def __init__(self, cause: Exception, token: int | None = None, done: list[_Done] | None = None) -> None:
         super().__init__(str(cause))
         self.cause = cause
         self.token = token
@@ -159,7 +159,7 @@ class Writer:
         """One transaction with all of them."""
         undo: list[Callable[[], None]] = []
         done: list[_Done] = []
-        token: str | None = None
+        token: int | None = None
         try:
             connection = self._connected()
             with connection.begin():
@@ -168,7 +168,7 @@ class Writer:
                 done.extend(self._one(connection, work, turn, undo, alone=alone) for work in batch)
                 if any(each.error is None for each in done):
                     topics = frozenset().union(*(each.topics for each in done))
-                    token = self._backend.seal(connection, topics)
+                    token = self._backend.seal(connection, topics, self._daemon)
         except BaseException as exc:
             for step in reversed(undo):
                 step()
@@ -236,7 +236,7 @@ class Writer:
             try:
                 connection = self._connected()
                 with connection.begin():
-                    return self._backend.settled(connection, lost.token)
+                    return self._backend.settled(connection, lost.token, self._daemon)
             except (_LostError, sa.exc.DBAPIError) as exc:
                 self._drop()
                 if self._closing or time.monotonic() - batch[0].queued_at > 2 * self._patience_s:
