@@ -137,11 +137,15 @@ def test_without_adb_and_without_a_session_the_step_says_what_it_needs(run: Run)
     assert "open one with webdriver.open first" in json.dumps(result)
 
 
-def test_a_phone_without_adb_is_asked_through_its_session(run: Run, http: httpx.Client, target: TrivialTarget) -> None:
+def test_a_phone_without_adb_is_asked_through_its_session(
+    run: Run, http: httpx.Client, until: Callable[[Callable[[], Any]], Any]
+) -> None:
     result = run({"uses": "webdriver.open"}, step("pull", path="/sdcard/out"), device="distant")
-    assert b"/appium/device/pull_file" in kept(http, result)["distant-commands.jsonl"]
     assert result["verdict"] == "failed"  # the trivial server knows no files
     assert "the file /sdcard/out not as base64" in result["reason"]
+    # The session's record follows its run.
+    log = until(lambda: kept(http, http.get(f"/api/v1/runs/{result['id']}").json()).get("distant-commands.jsonl"))
+    assert b"/appium/device/pull_file" in log
 
 
 def test_phone_steps_are_for_paths_that_may_be_removed(http: httpx.Client) -> None:
