@@ -24,8 +24,8 @@ ROBOT = """
 """
 
 
-class PhoneConfig(DeviceConfig):
-    kind: Literal["phone"] = "phone"
+class DroneConfig(DeviceConfig):
+    kind: Literal["drone"] = "drone"
     serial: str
 
 
@@ -104,12 +104,12 @@ def test_paths_count_from_the_lab_file(tmp_path: Path) -> None:
 
 def test_a_kind_of_another_package_is_loaded_only_when_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     points = [
-        EntryPoint("phone", f"{__name__}:PhoneConfig", load_module.GROUP),
+        EntryPoint("drone", f"{__name__}:DroneConfig", load_module.GROUP),
         EntryPoint("broken", "no.such.module:Thing", load_module.GROUP),
     ]
-    monkeypatch.setattr(EntryPoint, "load", lambda self: PhoneConfig if self.name == "phone" else 1 / 0)
+    monkeypatch.setattr(EntryPoint, "load", lambda self: DroneConfig if self.name == "drone" else 1 / 0)
     monkeypatch.setattr(load_module, "entry_points", lambda group: points)
-    lab = load_lab(write(tmp_path, "lab: a\ndevices:\n  p: {kind: phone, serial: X1}\n  r: {kind: room}"))
+    lab = load_lab(write(tmp_path, "lab: a\ndevices:\n  p: {kind: drone, serial: X1}\n  r: {kind: room}"))
     assert lab.devices["p"].serial == "X1"
     told = problems(tmp_path, "lab: a\ndevices:\n  p: {kind: broken}")
     assert told == [":3:7: at devices.p.kind the driver no.such.module:Thing cannot be loaded: division by zero"]
