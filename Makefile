@@ -27,7 +27,7 @@ demo: $(VENV)/.installed
 	$(BIN)/labctl demo --out $(OUT)
 
 test: parts check
-	$(BIN)/python -m pytest -n 2 -m "not soak and not alone"
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not soak and not alone"
 	$(BIN)/python -m pytest -m "alone and not soak"
 
 soak: parts $(VENV)/.installed-dev

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import select
 import shutil
 import socket
@@ -51,8 +52,9 @@ def wire(folder: Path, silence_s: float = 15.0) -> Iterator[Wire]:
 
 @contextlib.contextmanager
 def _namespace(folder: Path) -> Iterator[Wire]:
-    # 198.18.0.0/15 is for tests of network devices (RFC 2544) and leads nowhere.
-    number = os.getpid() % 16384
+    # 198.18.0.0/15 is for tests of network devices (RFC 2544) and leads nowhere. A name of its own for each: the kernel
+    # takes its time to let go of the interfaces of a namespace that was deleted.
+    number = secrets.randbelow(16384)
     name, network = f"lab{number}", f"198.18.{number // 64}.{number % 64 * 4}"
     ours, theirs = (network.rpartition(".")[0] + f".{int(network.rpartition('.')[2]) + end}" for end in (1, 2))
     _ip("netns", "add", name)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -59,8 +61,22 @@ def test_a_wire_that_does_harm_now_and_then_costs_scans_only(sensor: ScipServer,
 @pytest.mark.parametrize("fault", ["silent", "babble", "refuse"])
 def test_a_sensor_that_says_nothing_of_use_is_told_plainly(sensor: ScipServer, fault: str) -> None:
     sensor.faults.update(**{fault: True})
+    if fault == "refuse":
+        wait_until_refused(sensor)
     told = scan(sensor)
     assert told.returncode == 3
     assert "LiDAR" in told.stderr or "Hokuyo" in told.stderr
     assert "Traceback" not in told.stderr
     assert not told.stdout
+
+
+def wait_until_refused(sensor: ScipServer) -> None:
+    """The sensor closes its door a moment after it was told to."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection((sensor.host, sensor.port), timeout=1).close()
+        except ConnectionRefusedError:
+            return
+        time.sleep(0.02)
+    raise AssertionError("the sensor still takes connections")

@@ -60,12 +60,13 @@ class RealLab:
         """The newest session on a device, once it has its verdict."""
         end = time.monotonic() + 60
         while time.monotonic() < end:
-            for job in self.get("/api/v1/jobs")["items"]:
-                if job["name"] == f"WebDriver session on {device}" and job["state"] == "finished":
-                    run: dict[str, Any] = self.get("/api/v1/runs", job=job["id"])["items"][0]
-                    return dict(self.get(f"/api/v1/runs/{run['id']}"))
+            jobs = self.get("/api/v1/jobs")["items"]
+            newest = next((job for job in jobs if job["name"] == f"WebDriver session on {device}"), None)
+            if newest is not None and newest["state"] == "finished":
+                run: dict[str, Any] = self.get("/api/v1/runs", job=newest["id"])["items"][0]
+                return dict(self.get(f"/api/v1/runs/{run['id']}"))
             time.sleep(0.1)
-        raise AssertionError(f"no session on {device} has ended")
+        raise AssertionError(f"the session on {device} has not ended")
 
 
 @pytest.fixture(scope="session")
