@@ -36,11 +36,18 @@ def namespaces_work() -> bool:
     """Whether network namespaces can be made here."""
     if os.getuid() != 0 or shutil.which("ip") is None:
         return False
-    name = f"probe{os.getpid()}"
-    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode == 0
-    if made:
+    name = f"probe{secrets.randbelow(16384)}"
+    # A container may let them be made and yet not be used: everything that `_namespace` needs is tried.
+    tries = (
+        ["ip", "netns", "add", name],
+        ["ip", "link", "add", f"{name}a", "type", "veth", "peer", "name", f"{name}b", "netns", name],
+        ["ip", "-n", name, "link", "set", f"{name}b", "up"],
+        ["ip", "netns", "exec", name, "true"],
+    )
+    made = [subprocess.run(each, capture_output=True, check=False).returncode == 0 for each in tries]
+    if made[0]:
         subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
-    return made
+    return all(made)
 
 
 @contextlib.contextmanager

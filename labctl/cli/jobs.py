@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import FrameType, TracebackType
+from typing import Any, Self
 
 from labctl.cli.connecting import connected
 from labctl.cli.exits import CANCELLED, OF_VERDICT, USAGE, ExpectedError
@@ -95,12 +97,38 @@ def check_job(url: str | None, wanted: Wanted, *, as_json: bool) -> int:
 def wait_for(lab: Lab, job: str) -> dict[str, Any]:
     """Show progress until the job is finished; Ctrl-C cancels it and waits for its teardown."""
     try:
-        follow_job(lab, job)
+        with _CtrlC() as pressed:
+            follow_job(lab, job, pressed.check)
     except KeyboardInterrupt:
         note("cancelling; the robot is stopped and the teardown done")
         lab.cancel(job, "interrupted at the terminal")
         follow_job(lab, job)
     return lab.job(job)
+
+
+class _CtrlC:
+    """Ctrl-C that cannot get lost: an exception raised while a callback or a destructor runs is swallowed there."""
+
+    def __init__(self) -> None:
+        self._pressed = False
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGINT, self._press)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def check(self) -> None:
+        """Raises KeyboardInterrupt once it was pressed."""
+        if self._pressed:
+            raise KeyboardInterrupt
+
+    def _press(self, _number: int, _frame: FrameType | None) -> None:
+        self._pressed = True
+        raise KeyboardInterrupt
 
 
 def print_verdict(job: dict[str, Any], runs: list[dict[str, Any]]) -> None:

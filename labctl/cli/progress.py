@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
 _ENDED = {"passed": "green", "failed": "red", "errored": "red", "cancelled": "yellow"}
 
 
-def follow_job(lab: Lab, job: str) -> None:
-    """Show a job's progress on standard error until it is finished."""
+def follow_job(lab: Lab, job: str, check: Callable[[], None] = lambda: None) -> None:
+    """Show a job's progress on standard error until it is finished. `check` is called at each event and may raise."""
     if not sys.stderr.isatty():
         for event in lab.follow(job):
+            check()
             if (line := progress_line(event)) is not None:
                 note(line)
         return
@@ -29,6 +31,7 @@ def follow_job(lab: Lab, job: str) -> None:
     console = Console(stderr=True)
     with Live(console=console, transient=True, refresh_per_second=8, get_renderable=progress.table):
         for event in lab.follow(job):
+            check()
             progress.hear(event)
             if (line := progress_line(event)) is not None and event["kind"] not in _IN_THE_TABLE:
                 console.print(line, markup=False, highlight=False)

@@ -167,7 +167,7 @@ def test_who_hangs_up_ends_the_command(http: httpx.Client, client: Client) -> No
     mark = f"{os.getpid()}778"
     with http.stream("POST", "/api/v1/hosts/nuc/exec", json={"command": f"echo up; sleep {mark}"}) as response:
         assert json.loads(next(response.iter_lines())) == {"stdout": "up\n"}
-        assert client.host("nuc").exec(f"pgrep -f '^sleep {mark}'").exit_status == 0
+        eventually(lambda: client.host("nuc").exec(f"pgrep -f '^sleep {mark}'").exit_status == 0)
     eventually(lambda: client.host("nuc").exec(f"pgrep -f '^sleep {mark}'").exit_status == 1)
 
 
