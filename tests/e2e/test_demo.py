@@ -10,6 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.alone  # four times as fast as real time: it needs the machine
 DEMO = [sys.executable, "-m", "labctl", "demo", "--json"]
 
 

@@ -131,10 +131,10 @@ def test_a_cut_for_good_leaves_nothing_under_the_final_name_and_a_later_copy_goe
     line: Wire, tmp_path: Path, direction: str
 ) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
-    source.write_bytes(os.urandom(16 * MEGABYTE))
+    source.write_bytes(os.urandom(64 * MEGABYTE))  # a silent relay holds some of it
 
     def cut(done: int, size: int) -> None:
-        if done > 8 * MEGABYTE:
+        if done > 40 * MEGABYTE:
             line.cut()
 
     def copy(host: SshHost, **options: object) -> int:
@@ -149,7 +149,7 @@ def test_a_cut_for_good_leaves_nothing_under_the_final_name_and_a_later_copy_goe
     with SshHost.open(line.settings) as host:
         sent = copy(host)
     assert target.read_bytes() == source.read_bytes()
-    assert sent < 14 * MEGABYTE
+    assert sent < 60 * MEGABYTE
 
 
 def test_a_damaged_beginning_is_found_and_not_kept(host: SshHost, tmp_path: Path) -> None:
