@@ -37,10 +37,10 @@ class Link:
             KnownHosts(settings.known_hosts).check(settings, self._transport.get_remote_server_key())
             log_in(self._transport, settings)
         except (paramiko.SSHException, EOFError, OSError) as exc:
-            self._transport.close()
+            self._hang_up()
             raise HostUnreachableError(f"{settings.title} hung up while we logged in: {_said(exc)}") from exc
         except BaseException:
-            self._transport.close()
+            self._hang_up()
             raise
         self._warden: Warden | None = None
         self._warden_lock = threading.Lock()
@@ -100,7 +100,12 @@ class Link:
         if self._warden is not None and self.alive:
             with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
                 self._warden.close()
-        self._transport.close()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        # Behind a jump host that is gone already there is nobody to say goodbye to.
+        with contextlib.suppress(EOFError, OSError):
+            self._transport.close()
 
     def _beat(self) -> None:
         if self._warden is not None:
@@ -109,7 +114,7 @@ class Link:
     def _silent(self) -> None:
         self.lost_by = f"it gave no sign of life for {self.settings.silence_s:g} s"
         self._heartbeat.stop()
-        self._transport.close()
+        self._hang_up()
 
 
 def shown_key(settings: SshSettings, dial: Dial | None = None) -> paramiko.PKey:
