@@ -12,10 +12,8 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 
-from devices.webdriver import WebDriverError
+from devices.webdriver import ELEMENT_KEY, WebDriverError
 from drivers.errors import DeviceUnreachableError
-
-ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 
 
 class Wire(Protocol):
@@ -80,11 +78,11 @@ class WebDriverSession:
 
     def find(self, using: str, value: str) -> str:
         """The id of the first element that a locator finds."""
-        return str(self.command("POST", "/element", {"using": using, "value": value})[ELEMENT])
+        return str(self.command("POST", "/element", {"using": using, "value": value})[ELEMENT_KEY])
 
     def find_all(self, using: str, value: str) -> list[str]:
         found = self.command("POST", "/elements", {"using": using, "value": value})
-        return [str(each[ELEMENT]) for each in found]
+        return [str(each[ELEMENT_KEY]) for each in found]
 
     def click(self, element: str) -> None:
         self.command("POST", f"/element/{element}/click", {})

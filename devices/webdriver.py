@@ -1,8 +1,10 @@
-"""What W3C WebDriver says of errors: their codes, HTTP statuses and shape on the wire."""
+"""What W3C WebDriver says: errors with their HTTP statuses and shape on the wire, element keys, locators of pages."""
 
 from __future__ import annotations
 
 from typing import Any
+
+ELEMENT_KEY = "element-6066-11e4-a52e-4f735466cecf"  # section 12.1, the web element identifier
 
 # Error code to HTTP status, W3C WebDriver section 6.6.
 HTTP_STATUS = {
@@ -57,3 +59,11 @@ class WebDriverError(Exception):
         if self.data is not None:
             value["data"] = self.data
         return {"value": value}
+
+
+def page_locator(using: str, value: str) -> tuple[str, str]:
+    """A locator as browsers know it: ids and names go as CSS (section 12.3.1 has neither)."""
+    if using not in ("id", "name"):
+        return using, value
+    quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+    return "css selector", f'[{using}="{quoted}"]'

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from devices.webdriver import WebDriverError
+from devices.webdriver import ELEMENT_KEY, WebDriverError
 
-ELEMENT_KEY = "element-6066-11e4-a52e-4f735466cecf"
 _LARGEST = 2**53 - 1
 
 

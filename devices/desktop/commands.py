@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from devices.desktop.actions import ELEMENT_KEY, parse_actions
+from devices.desktop.actions import parse_actions
 from devices.desktop.atspi import ACCESSIBLE, VALUE
 from devices.desktop.capabilities import read_timeouts
 from devices.desktop.finding import find, identify, source, texts_of
@@ -19,7 +19,7 @@ from devices.desktop.names import STATES, role_tag, state_names
 from devices.desktop.png import encode_png
 from devices.desktop.session import Session
 from devices.desktop.x11 import Rect
-from devices.webdriver import WebDriverError
+from devices.webdriver import ELEMENT_KEY, WebDriverError
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,12 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from devices.desktop.actions import ELEMENT_KEY
 from devices.desktop.atspi import SELECTION
 from devices.desktop.commands import Context, attribute, reference
 from devices.desktop.finding import roots
 from devices.desktop.interact import describe
 from devices.desktop.mirror import Mirror, Node
-from devices.webdriver import WebDriverError
+from devices.webdriver import ELEMENT_KEY, WebDriverError
 
 Extension = Callable[[Context, dict[str, Any]], Awaitable[Any]]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-W3C_KEY = "element-6066-11e4-a52e-4f735466cecf"  # W3C WebDriver section 12.1, the web element identifier
+from devices.webdriver import ELEMENT_KEY
+
 WIRE_KEY = "ELEMENT"
 
 
@@ -12,7 +13,7 @@ def to_w3c(value: Any) -> Any:
     """A value from a JSON Wire server, its element references as W3C clients expect them."""
     if isinstance(value, dict):
         if isinstance(value.get(WIRE_KEY), str):
-            return {W3C_KEY: value[WIRE_KEY]}
+            return {ELEMENT_KEY: value[WIRE_KEY]}
         return {key: to_w3c(each) for key, each in value.items()}
     if isinstance(value, list):
         return [to_w3c(each) for each in value]
@@ -22,8 +23,8 @@ def to_w3c(value: Any) -> Any:
 def to_wire(value: Any) -> Any:
     """A value from a W3C client, its element references as JSON Wire servers expect them."""
     if isinstance(value, dict):
-        if isinstance(value.get(W3C_KEY), str):
-            return {WIRE_KEY: value[W3C_KEY]}
+        if isinstance(value.get(ELEMENT_KEY), str):
+            return {WIRE_KEY: value[ELEMENT_KEY]}
         return {key: to_wire(each) for key, each in value.items()}
     if isinstance(value, list):
         return [to_wire(each) for each in value]
@@ -33,7 +34,7 @@ def to_wire(value: Any) -> Any:
 def element_id(value: Any) -> str | None:
     """The id in an element reference of either protocol; None for anything else."""
     if isinstance(value, dict):
-        for key in (W3C_KEY, WIRE_KEY):
+        for key in (ELEMENT_KEY, WIRE_KEY):
             if isinstance(value.get(key), str):
                 return str(value[key])
     return None

@@ -25,13 +25,13 @@ _TIE = 0.25
 @dataclass(frozen=True)
 class Pair:
     """An element that was maintained. `confidence`: 0 .. 1; `evidence`: the heuristics that hold, the one that made the
-    pair first; `runner_up`: the next best candidate and its share, if any speaks for it at all."""
+    pair first.
+    """
 
     old: Node
     new: Node
     confidence: float
     evidence: tuple[str, ...]
-    runner_up: tuple[Node, float] | None
 
 
 class Matching:
@@ -56,17 +56,15 @@ class Matching:
         if new is None:
             return None
         own = self._log_odds(old, new)
-        rest = [(self._log_odds(old, each), each.order, each) for each in self._new if each is not new]
-        odds, _, other = max(rest, default=(-math.inf, 0, new))
-        share = _probability(odds - own) if rest else 0.0
+        rival = max((self._log_odds(old, each) for each in self._new if each is not new), default=-math.inf)
+        share = _probability(rival - own)  # of the next best candidate
         confidence = _probability(own) * (1.0 - share)
         if old.parent in self._pairs and not self._unmistakable(old, new):
             confidence = min(confidence, self._confidence(old.parent))
         held = [each.name for each in self._heuristics if each.holds(old, new, self._known)]
         made_by = self._made_by[old]
         evidence = (made_by, *(name for name in held if name != made_by))
-        runner_up = (other, share) if rest and odds > _PRIOR else None
-        return Pair(old, new, confidence, evidence, runner_up)
+        return Pair(old, new, confidence, evidence)
 
     def _confidence(self, old: Node) -> float:
         pair = self.pair(old)

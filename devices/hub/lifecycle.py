@@ -20,7 +20,7 @@ from devices.hub.options import LabOptions, RecordOptions
 from devices.hub.pictures import Pictures
 from devices.hub.provider import Ending, Placement, Provider, Verdict
 from devices.hub.sessions import Session, SessionTable, Waiting
-from devices.hub.target import Call, Reply, TargetError
+from devices.hub.target import JSON_HEADERS, Call, Reply, TargetError
 from devices.hub.transfers import DOWNLOADS_ENABLED, preferences_for
 from devices.hub.upstream import Client
 from devices.recording import Recorder
@@ -29,7 +29,6 @@ from devices.webdriver import HTTP_STATUS, WebDriverError
 Result = TypeVar("Result")
 log = structlog.get_logger(__name__)
 HTTP_OK = 200
-JSON_HEADERS = ((b"content-type", b"application/json; charset=utf-8"),)
 _PROBE_S = 5.0
 _QUIT_S = 15.0
 _SHUTDOWN_S = 20.0

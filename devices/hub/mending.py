@@ -12,7 +12,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from devices.healing import Heal, Healer, HealingMode, Locator, SourceError
-from devices.hub.target import Call, Reply, TargetError
+from devices.hub.target import JSON_HEADERS, Call, Reply, TargetError
+from devices.webdriver import page_locator
 
 if TYPE_CHECKING:
     from devices.hub.sessions import Session
@@ -21,20 +22,18 @@ if TYPE_CHECKING:
 _SETTLES_S = 1.0
 _AGAIN_EVERY_S = 0.25
 _SOURCE_WITHIN_S = 30.0
-_JSON = ((b"content-type", b"application/json; charset=utf-8"),)
 _OK = 200
 _NOT_FOUND = 404
 
 
 class Mender:
-    """What a session remembers in order to heal. `heals`: all that were found so far, for the log."""
+    """What a session remembers in order to heal."""
 
     def __init__(self, session: Session, mode: HealingMode, threshold: float) -> None:
         self._session = session
         self._mode = mode
         self._threshold = threshold
         self._healer = Healer()
-        self.heals: list[Heal] = []
 
     async def after_find(self, call: Call, tail: str, reply: Reply) -> Reply:
         """The answer to a find, another one where it was healed."""
@@ -67,22 +66,16 @@ class Mender:
         used = self._mode is HealingMode.HEAL and heal.confidence >= self._threshold
         found = reply
         if used:
-            using, value = self._spoken(heal.replacement)
+            using, value = heal.replacement.using, heal.replacement.value
+            if self._session.capabilities.get("browserName"):
+                using, value = page_locator(using, value)
             body = json.dumps({"using": using, "value": value}).encode()
-            found = await self._ask(Call(call.method, call.path, _JSON, body))
+            found = await self._ask(Call(call.method, call.path, JSON_HEADERS, body))
             used = found.status == _OK
         await self._tell(heal, used)
         return found if used else reply
 
-    def _spoken(self, locator: Locator) -> tuple[str, str]:
-        """Browsers know no ids and names, but as CSS (W3C WebDriver section 12.3.1)."""
-        if locator.using in ("id", "name") and self._session.capabilities.get("browserName"):
-            quoted = locator.value.replace("\\", "\\\\").replace('"', '\\"')
-            return "css selector", f'[{locator.using}="{quoted}"]'
-        return locator.using, locator.value
-
     async def _tell(self, heal: Heal, used: bool) -> None:
-        self.heals.append(heal)
         told: dict[str, Any] = {
             "broken": str(heal.broken),
             "replacement": str(heal.replacement),

@@ -10,6 +10,9 @@ from urllib.parse import urlsplit
 Headers = Sequence[tuple[bytes, bytes]]
 
 
+JSON_HEADERS = ((b"content-type", b"application/json; charset=utf-8"),)
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A command on its way to a target. `path` begins behind the target's base URL, query included, as received.

@@ -10,7 +10,8 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from devices.client import ELEMENT, WebDriverSession
+from devices.client import WebDriverSession
+from devices.webdriver import ELEMENT_KEY
 
 # What the page's inputs mean: m/s and rad/s at full deflection, with a key, and with a key and Shift.
 FULL = (0.35, 1.2)
@@ -86,7 +87,7 @@ class MouseInput:
             self._down = False
 
     def _move(self, x: int, y: int) -> dict[str, Any]:
-        return {"type": "pointerMove", "duration": 0, "x": x, "y": y, "origin": {ELEMENT: self._pad}}
+        return {"type": "pointerMove", "duration": 0, "x": x, "y": y, "origin": {ELEMENT_KEY: self._pad}}
 
     def _act(self, actions: list[dict[str, Any]]) -> None:
         parameters = {"pointerType": "mouse"}

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from devices.client import ELEMENT, WebDriverSession
+from devices.client import WebDriverSession
 from devices.looks import Invariant, InvariantError, parse_invariant
-from devices.webdriver import WebDriverError
+from devices.webdriver import ELEMENT_KEY, WebDriverError, page_locator
 from labctl.errors import LabFailureError
 from labctl.steps import Cancellation, Measurement, Outcome, StepContext, Verdict
 
@@ -90,21 +90,18 @@ class LaneSession:
 
     def find(self, locator: Locator) -> str | None:
         """The element's id; None when it is not there now."""
-        using, value = locator.wire
-        if self.is_browser and using in ("id", "name"):
-            using, value = "css selector", f'[{using}="{_css_text(value)}"]'
         try:
-            return self.web.find(using, value)
+            return self.web.find(*self._spoken(locator))
         except WebDriverError as exc:
             if exc.code in _NOT_THERE:
                 return None
             raise
 
     def count(self, locator: Locator) -> int:
-        using, value = locator.wire
-        if self.is_browser and using in ("id", "name"):
-            using, value = "css selector", f'[{using}="{_css_text(value)}"]'
-        return len(self.web.find_all(using, value))
+        return len(self.web.find_all(*self._spoken(locator)))
+
+    def _spoken(self, locator: Locator) -> tuple[str, str]:
+        return page_locator(*locator.wire) if self.is_browser else locator.wire
 
     def wait_for(self, locator: Locator, wait_s: float) -> str:
         """The element, once it is there. Raises NotSeenError."""
@@ -210,12 +207,8 @@ class _Wire:
 
 def reference(element: str) -> dict[str, str]:
     """An element as an argument of a script."""
-    return {ELEMENT: element}
+    return {ELEMENT_KEY: element}
 
 
 def _is_browser(capabilities: Mapping[str, Any]) -> bool:
     return bool(capabilities.get("browserName"))
-
-
-def _css_text(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"')

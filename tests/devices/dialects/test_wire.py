@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.dialects.elements import W3C_KEY, to_w3c, to_wire
+from devices.dialects.elements import to_w3c, to_wire
 from devices.dialects.wire import WireAnswer, WireLink
+from devices.webdriver import ELEMENT_KEY
 from drivers.errors import ProtocolError
 
 
@@ -119,4 +120,4 @@ def keys(value: object) -> set[str]:
 
 
 def test_element_references_in_lists_and_objects() -> None:
-    assert to_w3c([{"ELEMENT": "1"}, {"a": {"ELEMENT": "2"}}]) == [{W3C_KEY: "1"}, {"a": {W3C_KEY: "2"}}]
+    assert to_w3c([{"ELEMENT": "1"}, {"a": {"ELEMENT": "2"}}]) == [{ELEMENT_KEY: "1"}, {"a": {ELEMENT_KEY: "2"}}]
