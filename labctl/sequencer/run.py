@@ -27,6 +27,8 @@ from labctl.store.running import Claim
 log = structlog.get_logger(__name__)
 # A run's lease is short and renewed, so that a daemon that dies loses it soon.
 RUN_LEASE_S = 30.0
+# So long may a daemon be away, and the runs that only waited there go on after its next start.
+RESTART_S = 120.0
 _RENEW_EVERY_S = 10.0
 _WRITE_AGAIN_S = 2.0
 
@@ -58,6 +60,7 @@ class LocalRun:
         self._job = Job.model_validate(claim.document)
         self._done = threading.Event()
         self._parking = threading.Event()
+        self._parked = False
         self._thread = threading.Thread(target=self._perform, name=f"run {claim.run}", daemon=True)
         self._heart = threading.Thread(target=self._renew, name=f"renew {claim.run}", daemon=True)
 
@@ -66,7 +69,7 @@ class LocalRun:
         self._thread.start()
 
     def park(self) -> None:
-        """Leave lanes that wait as they are, for the daemon's next start."""
+        """Leave lanes that wait as they are, with their devices, for the daemon's next start."""
         self._parking.set()
         self._parts.news.wake(self.id)
 
@@ -91,12 +94,22 @@ class LocalRun:
         finally:
             limit.cancel()
             self._done.set()
+            self._heart.join()
+            if self._parked:
+                self._keep_devices()
             self._over(self)
+
+    def _keep_devices(self) -> None:
+        try:
+            self._parts.leases.renew(self.claim.grant.lease, RESTART_S)
+        except (LabError, SQLAlchemyError) as exc:
+            log.warning("a run that waits may lose its devices at the restart", run=self.id, error=str(exc))
 
     def _lane(self, name: str) -> None:
         try:
             outcome = self._performer(name).perform()
         except ParkedError:
+            self._parked = True
             return
         except Exception as exc:
             log.exception("lane failed", run=self.id, lane=name)

@@ -22,7 +22,7 @@ from labctl.leases import Leases
 from labctl.registry import ActionRegistry
 from labctl.sequencer.lane import SHUTTING_DOWN, MakeContext, Place
 from labctl.sequencer.news import News
-from labctl.sequencer.run import RUN_LEASE_S, LocalRun, RunParts
+from labctl.sequencer.run import RESTART_S, RUN_LEASE_S, LocalRun, RunParts
 from labctl.steps import Bases, Cancellation, LabHosts, Measurement, Sessions, StepContext, Verdict
 from labctl.store import ArtifactStore, Store, Transaction, daemons, findings, inventory, running
 from labctl.store.leasing import Grant
@@ -79,13 +79,13 @@ class Sequencer:
     def close(self) -> None:
         """End all runs here and wait for their teardown. Their jobs are errored, or queued again if they say so.
 
-        Runs that only wait here go on after the next start, if that is soon; other daemons do not wait for it.
+        Runs that only wait here go on after the next start, if that is within RESTART_S.
         """
         with self._claiming:
             self._closing.set()
-        parked = [] if self._store.shared else self._store.write(running.parked_runs)
+        waiting = self._store.write(lambda transaction: running.waiting_runs(transaction, transaction.daemon))
         for run in tuple(self.active.values()):
-            if run.id in parked:
+            if run.id in waiting:
                 run.park()
             else:
                 run.cancellation.ask(SHUTTING_DOWN, Verdict.ERRORED)
@@ -239,8 +239,11 @@ class Sequencer:
 
 
 def _lose(transaction: Transaction, daemon: str, why: str) -> list[Grant]:
-    if daemons.everyone(transaction.connection, transaction.now)[daemon].alive:  # it came back meanwhile
+    known = daemons.everyone(transaction.connection, transaction.now)[daemon]
+    if known.alive:  # it came back meanwhile
         return []
     # First, so that a job that is queued again is not given the same devices at once.
     inventory.note_gone_daemons(transaction)
-    return running.lose_daemon(transaction, daemon, why)
+    restarting = transaction.now < known.expires_at + RESTART_S
+    waiting = running.waiting_runs(transaction, daemon) if restarting else set()
+    return running.lose_daemon(transaction, daemon, why, spared=waiting)

@@ -29,7 +29,9 @@ class SupersededError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DaemonRow:
-    """A daemon of the lab. `url`: where its API answers, unless it is for itself."""
+    """A daemon of the lab. `url`: where its API answers, unless it is for itself. `expires_at`: when it is gone, unless
+    it is heard of before.
+    """
 
     id: str
     name: str
@@ -39,6 +41,7 @@ class DaemonRow:
     alive: bool
     started_at: float
     seen_at: float
+    expires_at: float
 
 
 def sign_in(transaction: Transaction, name: str, url: str | None, artifacts: str | None = None) -> int:
@@ -94,4 +97,5 @@ def everyone(connection: sa.Connection, now: float) -> dict[str, DaemonRow]:
 
 def _daemon(row: sa.Row[Any], now: float) -> DaemonRow:
     alive = row.expires_at > now
-    return DaemonRow(row.id, row.name, row.url, row.artifacts, row.version, alive, row.started_at, row.seen_at)
+    times = {"started_at": row.started_at, "seen_at": row.seen_at, "expires_at": row.expires_at}
+    return DaemonRow(row.id, row.name, row.url, row.artifacts, row.version, alive, **times)

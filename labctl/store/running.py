@@ -6,6 +6,7 @@ Each lane is ended once: by the daemon that carries it out, or by another one wh
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,30 +148,26 @@ def recover(transaction: Transaction, why: str) -> list[Grant]:
 
     Those not begun can still begin; and where all that it was at only waited for others, they go on waiting.
     """
-    for run in parked_runs(transaction):
-        lease = transaction.execute(
-            sa.select(leases.c.id).where(
-                leases.c.id == _run(transaction, run).lease_id,
-                leases.c.state == "active",
-                leases.c.expires_at > transaction.now,
-            )
-        )
-        if lease.first() is not None:
-            mine = sa.and_(lanes.c.run_id == run, lanes.c.daemon == transaction.daemon, lanes.c.state == "running")
-            transaction.execute(sa.update(lanes).where(mine).values(state="ready"))
-    return lose_daemon(transaction, transaction.daemon, why, ("running", "ending"))
+    for run in waiting_runs(transaction, transaction.daemon):
+        mine = sa.and_(lanes.c.run_id == run, lanes.c.daemon == transaction.daemon, lanes.c.state == "running")
+        transaction.execute(sa.update(lanes).where(mine).values(state="ready"))
+    return lose_daemon(transaction, transaction.daemon, why, states=("running", "ending"))
 
 
-def parked_runs(transaction: Transaction) -> list[str]:
-    """The runs whose lanes here all stand in a `wait` or at a barrier: they need nothing of this process."""
-    mine = sa.and_(lanes.c.daemon == transaction.daemon, lanes.c.state.in_(("running", "ending")))
+def waiting_runs(transaction: Transaction, daemon: str) -> set[str]:
+    """The runs that need nothing of a daemon's process: all their lanes there stand in a `wait` or at a barrier or have
+    not begun, and their leases last.
+    """
+    own = sa.and_(lanes.c.daemon == daemon, lanes.c.state.in_(("ready", "running", "ending")))
     here = sa.and_(steps.c.run_id == lanes.c.run_id, steps.c.lane == lanes.c.name, steps.c.verdict == "running")
-    found = sa.select(lanes.c.run_id, lanes.c.state, steps.c.what).select_from(lanes.outerjoin(steps, here)).where(mine)
-    parked: dict[str, bool] = {}
-    for row in transaction.execute(found):
+    joined = lanes.join(runs, runs.c.id == lanes.c.run_id).join(leases, leases.c.id == runs.c.lease_id)
+    lasts = sa.and_(leases.c.state == "active", leases.c.expires_at > transaction.now)
+    found = sa.select(lanes.c.run_id, lanes.c.state, steps.c.what, lasts.label("lasts"))
+    waits: dict[str, bool] = {}
+    for row in transaction.execute(found.select_from(joined.outerjoin(steps, here)).where(own)):
         meets = row.state == "running" and str(row.what).startswith(("wait ", "barrier "))
-        parked[row.run_id] = parked.get(row.run_id, True) and meets
-    return [run for run, meets in parked.items() if meets]
+        waits[row.run_id] = waits.get(row.run_id, True) and row.lasts and (meets or row.state == "ready")
+    return {run for run, so in waits.items() if so}
 
 
 def held_by_people(transaction: Transaction) -> list[Grant]:
@@ -182,10 +179,18 @@ def held_by_people(transaction: Transaction) -> list[Grant]:
 
 
 def lose_daemon(
-    transaction: Transaction, daemon: str, why: str, states: tuple[str, ...] = ("ready", "running", "ending")
+    transaction: Transaction,
+    daemon: str,
+    why: str,
+    *,
+    states: tuple[str, ...] = ("ready", "running", "ending"),
+    spared: Collection[str] = (),
 ) -> list[Grant]:
-    """End the lanes of a daemon that is gone; lanes of others in the same runs tear down. Returns leases that ended."""
+    """End the lanes of a daemon that is gone, but for those of the runs `spared`; lanes of others in the same runs tear
+    down. Returns leases that ended.
+    """
     left = sa.select(lanes.c.run_id, lanes.c.name).where(lanes.c.daemon == daemon, lanes.c.state.in_(states))
+    left = left.where(lanes.c.run_id.not_in(spared))
     ended: list[Grant] = []
     for open_lane in transaction.execute(left.order_by(lanes.c.run_id, lanes.c.name)).all():
         run, lane = open_lane.run_id, open_lane.name

@@ -68,14 +68,16 @@ def finish(daemon: Daemon, job: str) -> sa.Row[Any]:
         seen = daemon.store.bell.wait(seen, 20)
 
 
-def test_a_lane_goes_on_waiting_with_what_it_knew(lab: LabFile, tmp_path: Path, acted: list[str]) -> None:
+def test_a_lane_goes_on_waiting_with_what_it_knew(
+    lab: LabFile, tmp_path: Path, database_url: str, acted: list[str]
+) -> None:
     act = {"uses": "test.act", "id": "act"}
     check = {"uses": "test.act", "if": "steps.act.outputs.port == 5004 && steps.go.outputs.payload.n == 7"}
     left_out = {"uses": "test.act", "if": "false"}
-    with run_daemon(lab, tmp_path / "data") as daemon:
+    with run_daemon(lab, tmp_path / "data", database_url) as daemon:
         job, run = waiting(daemon, act, left_out, {"id": "go", "wait": "go"}, check)
     assert acted == ["one"]
-    with run_daemon(lab, tmp_path / "data") as daemon:
+    with run_daemon(lab, tmp_path / "data", database_url) as daemon:
         daemon.store.write(lambda transaction: signalling.send(transaction, run, "go", "me", {"n": 7}))
         assert finish(daemon, job).verdict == "passed"
         with daemon.store.read() as connection:
@@ -85,26 +87,30 @@ def test_a_lane_goes_on_waiting_with_what_it_knew(lab: LabFile, tmp_path: Path, 
     assert (told.count("run.started"), told.count("run.finished"), attempts) == (1, 1, [1])
 
 
-def test_a_deadline_goes_on_from_when_the_wait_began(lab: LabFile, tmp_path: Path, acted: list[str]) -> None:
-    with run_daemon(lab, tmp_path / "data") as daemon:
+def test_a_deadline_goes_on_from_when_the_wait_began(
+    lab: LabFile, tmp_path: Path, database_url: str, acted: list[str]
+) -> None:
+    with run_daemon(lab, tmp_path / "data", database_url) as daemon:
         job, _ = waiting(daemon, {"wait": "go", "timeout": "1h"}, always=[{"uses": "test.act"}])
-    with run_daemon(lab, tmp_path / "data") as daemon:
+    with run_daemon(lab, tmp_path / "data", database_url) as daemon:
         daemon.store.write(  # an hour goes by
             lambda transaction: transaction.execute(sa.update(steps).values(started_at=steps.c.started_at - 3600))
         )
-    with run_daemon(lab, tmp_path / "data") as daemon:
+    with run_daemon(lab, tmp_path / "data", database_url) as daemon:
         row = finish(daemon, job)
     assert (row.verdict, row.reason, acted) == ("failed", "'go' was not notified within 60 min", ["one"])
 
 
-def test_a_lane_that_comes_back_too_late_tears_down(lab: LabFile, tmp_path: Path, acted: list[str]) -> None:
+def test_a_lane_that_comes_back_too_late_tears_down(
+    lab: LabFile, tmp_path: Path, database_url: str, acted: list[str]
+) -> None:
     """Its lease was over, and perhaps somebody else's: it is errored without another step on the device."""
-    with run_daemon(lab, tmp_path / "data") as daemon:
+    with run_daemon(lab, tmp_path / "data", database_url) as daemon:
         job, _ = waiting(daemon, {"wait": "go"})
         daemon.store.write(
             lambda transaction: transaction.execute(sa.text("UPDATE leases SET expires_at = 1, ends_at = 1"))
         )
-    with run_daemon(lab, tmp_path / "data") as daemon:
+    with run_daemon(lab, tmp_path / "data", database_url) as daemon:
         row = finish(daemon, job)
     assert row.verdict == "errored"
     assert acted == []

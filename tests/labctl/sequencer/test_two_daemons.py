@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +15,36 @@ import sqlalchemy as sa
 from labctl.config import load_lab
 from labctl.daemon import Daemon, run_daemon
 from labctl.steps import Outcome, StepContext, Verdict
+from labctl.store import running
 from labctl.store.tables import daemons, events, jobs, lanes, leases
 
 Scripted = Callable[[Daemon, str, Callable[[StepContext], Outcome]], None]
 
 
+Start = Callable[[str], AbstractContextManager[Daemon]]
+
+
 @pytest.fixture
-def two(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Daemon]]:
-    """Daemons "here" with the device left, and "there" with the device right."""
+def start(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Starts the daemon "here" with the device left, or "there" with the device right."""
     monkeypatch.setattr("labctl.sequencer.service._LOOK_FOR_DAEMONS_S", 0.05)
     database = request.getfixturevalue("postgresql").create(request.getfixturevalue("migrated"))
-    with ExitStack() as stack:
-        found = []
-        for name, device in (("here", "left"), ("there", "right")):
-            path = tmp_path / f"{name}.yaml"
-            text = f"lab: {name}\nartifacts: memory://lab\ndevices:\n  {device}: {{kind: lidar, url: 'tcp://127.0.0.1:1'}}\n"
-            path.write_text(text, encoding="utf-8")
-            found.append(stack.enter_context(run_daemon(load_lab(path), tmp_path / name, database)))
-        yield found
+
+    def daemon(name: str) -> AbstractContextManager[Daemon]:
+        path, device = tmp_path / f"{name}.yaml", {"here": "left", "there": "right"}[name]
+        text = (
+            f"lab: {name}\nartifacts: memory://lab\ndevices:\n  {device}: {{kind: lidar, url: 'tcp://127.0.0.1:1'}}\n"
+        )
+        path.write_text(text, encoding="utf-8")
+        return run_daemon(load_lab(path), tmp_path / name, database)
+
+    return daemon
+
+
+@pytest.fixture
+def two(start: Start) -> Iterator[list[Daemon]]:
+    with start("here") as here, start("there") as there:
+        yield [here, there]
 
 
 def submit(daemon: Daemon, left: dict[str, Any], right: dict[str, Any], **more: Any) -> str:
@@ -95,6 +107,52 @@ def test_a_job_is_cancelled_through_any_daemon_on_all(two: list[Daemon], scripte
     two[1].cancel(job, "enough")
     row = finish(two[0], job)
     assert (row.verdict, row.reason, sorted(torn_down)) == ("cancelled", "enough", ["left", "right"])
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_a_lane_that_waits_outlives_the_restart_of_its_daemon_but_not_its_end(
+    start: Start, scripted: Scripted, monkeypatch: pytest.MonkeyPatch, back: bool
+) -> None:
+    """The other daemon carries on meanwhile, and looks for those that are gone."""
+    going, looked, torn_down = threading.Event(), threading.Semaphore(0), threading.Event()
+    lost_daemons = running.lost_daemons
+
+    def look(connection: sa.Connection, gone: set[str]) -> set[str]:
+        found = lost_daemons(connection, gone)
+        if found:
+            looked.release()
+        return found
+
+    with start("here") as here:
+        scripted(here, "test.hold", lambda _context: (going.wait(60), Outcome(Verdict.PASSED))[1])
+        scripted(here, "test.clean", lambda _context: (torn_down.set(), Outcome(Verdict.PASSED))[1])
+        with start("there") as there:
+            scripted(there, "test.clean", lambda _context: Outcome(Verdict.PASSED))
+            scripted(there, "test.hold", lambda _context: Outcome(Verdict.PASSED))
+            clean = [{"uses": "test.clean"}]
+            left = {"steps": [{"uses": "test.hold"}, {"notify": "go"}, {"barrier": "end"}], "always": clean}
+            job = submit(here, left, {"steps": [{"wait": "go"}, {"barrier": "end"}]})
+            seen = 0
+            while kinds(here, job).count("step.started") < 2:
+                seen = here.store.bell.wait(seen, 20)
+            monkeypatch.setattr(running, "lost_daemons", look)
+        for _ in range(3):  # the second look is over when the third begins
+            assert looked.acquire(timeout=60)
+        assert "lane.finished" not in kinds(here, job)
+        if back:
+            with start("there"):
+                going.set()
+                assert finish(here, job).verdict == "passed"
+        else:
+            long_gone = sa.update(daemons).where(daemons.c.name == "there").values(expires_at=0.0)
+            here.store.write(lambda transaction: transaction.execute(long_gone))
+            while "lane.finished" not in kinds(here, job):
+                seen = here.store.bell.wait(seen, 20)
+            going.set()
+            row = finish(here, job)
+            assert (row.verdict, row.reason) == ("errored", "the daemon there is gone")
+        assert torn_down.is_set()
+        assert kinds(here, job).count("run.started") == 1
 
 
 @pytest.mark.parametrize("again", ["errored", "requeue"])
