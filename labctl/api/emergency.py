@@ -24,7 +24,7 @@ from labctl.daemon import Daemon
 from labctl.errors import LabError
 
 log = structlog.get_logger(__name__)
-_PATH = re.compile(r"^/api/v1/robots/([^/]{1,100})/estop$")
+_PATH = re.compile(r"/api/v1/robots/[^/]{1,100}/estop")
 _BODY_WITHIN_S = 0.05
 _LONGEST_REASON = 500
 
@@ -53,6 +53,11 @@ OPENAPI: dict[str, Any] = {
 }
 
 
+def is_emergency_stop(scope: Scope) -> bool:
+    """Whether a request is one: by its whole path and its method."""
+    return scope["type"] == "http" and scope["method"] == "POST" and _PATH.fullmatch(scope["path"]) is not None
+
+
 class EmergencyStop:
     """Takes emergency stops, hands everything else on to `app`."""
 
@@ -63,8 +68,9 @@ class EmergencyStop:
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="estop")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST" and (found := _PATH.match(scope["path"])):
-            response = await self._stop(principal_of(scope), found[1], await _reason(receive))
+        if is_emergency_stop(scope):
+            robot = scope["path"].split("/")[-2]
+            response = await self._stop(principal_of(scope), robot, await _reason(receive))
             await response(scope, receive, send)
             return
         await self._app(scope, receive, send)

@@ -17,6 +17,7 @@ import structlog
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from labctl.api.emergency import is_emergency_stop
 from labctl.api.identity import check_origin, refuse
 from labctl.api.problems import problem
 from labctl.daemon import Daemon
@@ -54,7 +55,7 @@ class Forwarding:
                 owner = await asyncio.to_thread(self._owner, device)
                 if owner is not None:
                     try:
-                        if not scope["path"].endswith("/estop"):
+                        if not is_emergency_stop(scope):
                             check_origin(scope["principal"], Headers(scope=scope))
                     except NotAllowedError as exc:
                         await refuse(exc, scope, receive, send)
@@ -85,7 +86,8 @@ class Forwarding:
         if self._client is None:
             self._client = httpx.AsyncClient(timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S), trust_env=False)
         query = scope["query_string"].decode("latin-1")
-        url = owner.url + scope["path"] + (f"?{query}" if query else "")
+        # As it came: with what is quoted in it undone, a part of the path could become a query there.
+        url = owner.url + scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
         headers = [(name, value) for name, value in scope["headers"] if name not in _OWN_TO_A_CONNECTION]
         headers.append((_FORWARDED, self._daemon.store.daemon_id.encode()))
         request = self._client.build_request(scope["method"], url, headers=headers, content=_body(receive))

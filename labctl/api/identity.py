@@ -29,7 +29,7 @@ from labctl.requests import RequestInfo, begin_request
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 # Whether the daemon is alive is no secret, and load balancers have no token.
 _OPEN = frozenset({"/healthz", "/readyz"})
-_REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,64}$")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _CHALLENGE = 'Basic realm="labctl: the token is the password", charset="UTF-8", Bearer realm="labctl"'
 _WEBSOCKET_REFUSED = 1008
 
@@ -98,7 +98,7 @@ def check_origin(principal: Principal, headers: Headers) -> None:
                 "a proxy forwarded this, so who asks is unknown: start the daemon with --behind-proxy, and issue tokens"
             )
     bearer = headers.get("authorization", "").lower().startswith("bearer ")
-    if origin is not None and not bearer and urlsplit(origin).netloc != host:
+    if origin is not None and not bearer and _place(origin) != host:
         raise NotAllowedError(f"pages of {origin!r} may not use this daemon")
 
 
@@ -106,7 +106,7 @@ def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
     for name, value in headers:
         if name == b"x-request-id":
             given = value.decode("latin-1")
-            if _REQUEST_ID.match(given):
+            if _REQUEST_ID.fullmatch(given):
                 return given
     return secrets.token_hex(8)
 
@@ -118,6 +118,13 @@ def _with_header(send: Send, request: str) -> Send:
         await send(message)
 
     return sending
+
+
+def _place(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _name(url: str) -> str | None:

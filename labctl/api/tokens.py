@@ -116,11 +116,16 @@ def revoke_token(token: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
 
 
 def _authorise(daemon: Daemon, asker: Asker, action: str, token: str) -> None:
-    """Whoever asks about a token that there is not, and may not do this to all, is told no more than others."""
+    """Whoever asks about a token that there is not, and may not do this to all, is told no more than others.
+
+    To rotate an administrator's token is to be shown one: that takes an administrator, or the right to make them, even
+    where it is one's own. To revoke one's own takes nothing more.
+    """
     with daemon.store.read() as connection:
         row = connection.execute(access.with_principals().where(tokens.c.id == token)).one_or_none()
     authorise(asker, action, Resource("token", token, row.principal if row is not None else None))
-    if row is not None and row.administrator and not asker.administrator and row.principal != asker.name:
+    shown = action == "tokens.rotate" or (row is not None and row.principal != asker.name)
+    if row is not None and row.administrator and not asker.administrator and shown:
         authorise(asker, "tokens.create_administrator", Resource("principal", row.principal))
 
 

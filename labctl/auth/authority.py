@@ -55,9 +55,9 @@ class Authority:
         self._refused: dict[str, float] = {}
         self._loading = threading.Lock()
         self._evaluator = Evaluator(Policies())
-        if not trust_loopback and not self.keyring.asked_for:
+        if not trust_loopback and self.keyring.all_revoked:
             raise NoTokenError(
-                "the lab has no token yet, so nobody could get in, or everybody: make the first one here with "
+                "the lab has no token, so nobody could get in, or everybody: make one here with "
                 "`labctl tokens create NAME --administrator --data DIR`"
             )
         self.audit = AuditWriter(store)

@@ -45,7 +45,6 @@ class Keyring:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[str, KnownToken] = {}
-        self._asked_for = False
         self._seen = 0
         self._used: dict[str, float] = {}
         self._reading = threading.Lock()
@@ -55,8 +54,15 @@ class Keyring:
 
     @property
     def asked_for(self) -> bool:
-        """Whether requests need a token: the lab has issued one that was not revoked."""
-        return self._asked_for
+        """Whether requests need a token: from the first that was issued on, also after the last was revoked. A token
+        is revoked because it leaked, which must not open the lab.
+        """
+        return bool(self._known)
+
+    @property
+    def all_revoked(self) -> bool:
+        """Whether nobody has a token, be it that none was issued yet."""
+        return all(each.revoked for each in self._known.values())
 
     def start(self) -> None:
         """Begin to follow what other daemons change."""
@@ -86,7 +92,6 @@ class Keyring:
                 )
                 for row in rows
             }
-            self._asked_for = any(not each.revoked for each in self._known.values())
 
     def find(self, token: Token) -> KnownToken | None:
         """The token if this is one of the lab's, in force or not."""

@@ -88,7 +88,7 @@ def with_principals() -> sa.Select[Any]:
 
 
 def any_issued(connection: sa.Connection) -> bool:
-    """Whether the lab asks for tokens: there is one that was not revoked, expired or not."""
+    """Whether somebody has a token: there is one that was not revoked, expired or not."""
     return connection.execute(sa.select(tokens.c.id).where(tokens.c.revoked_at.is_(None)).limit(1)).first() is not None
 
 

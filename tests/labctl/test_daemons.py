@@ -198,6 +198,12 @@ def test_what_is_for_a_device_elsewhere_is_passed_on(daemon: Daemon, beside: Sto
     )
     assert http.get("/api/v1/robots/bot").json()["path"] == "/api/v1/robots/bot"
     assert http.get("/api/v1/robots/bot", headers={"origin": "http://evil.example"}).status_code == 403
+    # Only a real stop is passed on whatever page sent it; and what is quoted in a path stays a part of the path.
+    evil = {"origin": "http://evil.example"}
+    assert http.post("/api/v1/robots/bot/estop", headers=evil).status_code == 202
+    assert http.post("/api/v1/robots/bot/reset%3Fx=/estop", headers=evil).status_code == 403
+    assert http.get("/api/v1/robots/bot/estop", headers=evil).status_code == 403
+    assert http.post("/api/v1/robots/bot/reset%3Fx=/estop").json()["path"] == "/api/v1/robots/bot/reset%3Fx=/estop"
     assert http.get("/api/v1/robots/bot", headers={"x-labctl-forwarded": "one"}).status_code == 404
     server.shutdown()
     server.server_close()

@@ -289,6 +289,22 @@ def test_nobody_makes_himself_an_administrator(root: httpx.Client, asking: Askin
     assert anna.post(f"/api/v1/tokens/{of_root}/rotate").status_code == 403
 
 
+def test_a_token_without_the_right_does_not_rotate_its_way_to_an_administrators(
+    root: httpx.Client, asking: Asking
+) -> None:
+    plain = asking("anna")
+    whole = root.post("/api/v1/tokens", json={"principal": "anna", "administrator": True}).json()
+    # "The crew's own" lets her rotate her tokens; what comes out would have more rights than the one that asked.
+    assert plain.post(f"/api/v1/tokens/{whole['id']}/rotate").status_code == 403
+    assert who(root, whole["token"]) == "anna"
+    mine = plain.get("/api/v1/whoami").json()["token"]
+    fresh = plain.post(f"/api/v1/tokens/{mine}/rotate", json={"overlap_s": 60})
+    assert (fresh.status_code, fresh.json()["administrator"]) == (201, False)
+    # A token that leaked is revoked with whatever token is at hand.
+    assert plain.delete(f"/api/v1/tokens/{whole['id']}").status_code == 200
+    assert who(root, whole["token"]) is None
+
+
 def test_a_deny_binds_administrators(root: httpx.Client) -> None:
     told = root.post("/api/v1/tokens", json={"principal": "mallory"})
     assert told.status_code == 403
@@ -343,8 +359,9 @@ def test_a_proxy_is_not_taken_for_the_local_user(http: httpx.Client) -> None:
 def test_another_sites_page_cannot_use_a_browsers_stored_password(root: httpx.Client) -> None:
     token = root.headers["authorization"].removeprefix("Bearer ")
     origin = {"origin": "http://evil.example"}
-    with httpx.Client(base_url=root.base_url, auth=("u", token), headers=origin, trust_env=False) as browser:
-        assert browser.get("/api/v1/whoami").status_code == 403
+    with httpx.Client(base_url=root.base_url, auth=("u", token), trust_env=False) as browser:
+        for sent in (origin["origin"], "null", "http://[", ""):
+            assert browser.get("/api/v1/whoami", headers={"origin": sent}).status_code == 403
     assert root.get("/api/v1/whoami", headers=origin).status_code == 200  # no page can send a Bearer token
 
 

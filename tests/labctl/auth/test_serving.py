@@ -118,8 +118,8 @@ def make_token(labctl: Any, name: str = "root", *options: str) -> str:
         (["--host", "0.0.0.0"], "not listening on 0.0.0.0 without protection"),
         (["--host", "0.0.0.0", "--tls-key", "key.pem"], "--tls-key needs --tls-cert"),
         (["--host", "0.0.0.0", "--tls-cert", "lab.yaml"], "cannot use the certificate lab.yaml"),
-        (["--host", "0.0.0.0", "--behind-proxy"], "the lab has no token yet"),
-        (["--behind-proxy"], "the lab has no token yet"),
+        (["--host", "0.0.0.0", "--behind-proxy"], "the lab has no token"),
+        (["--behind-proxy"], "the lab has no token"),
     ],
 )
 def test_a_daemon_that_others_could_use_does_not_start(labctl: Any, options: list[str], told: str) -> None:

@@ -103,9 +103,22 @@ def test_without_tokens_whoever_reaches_the_loopback_is_administrator(authority:
     with pytest.raises(NotAuthenticatedError, match="asks for a token"):
         authority.identify(None)
     assert str(authority.identify(token.text)) == "person:anna"
-    store.write(lambda transaction: access.revoke(transaction, token.id, "test"))
+
+
+def test_to_revoke_the_last_token_does_not_open_the_lab_again(authority: Authority, store: Store) -> None:
+    token = issue(store)
+    store.write(lambda transaction: access.revoke(transaction, token.id, "it leaked"))
     authority.keyring.read()
-    assert authority.identify(None).name == "local"
+    with pytest.raises(NotAuthenticatedError, match="asks for a token"):
+        authority.identify(None)
+    # A daemon that others reach could let nobody in; and the next token is an administrator's again.
+    with pytest.raises(NoTokenError, match="labctl tokens create NAME --administrator"):
+        Authority(store, trust_loopback=False)
+    with pytest.raises(ConflictError, match="first token must be an administrator's"):
+        issue(store, administrator=False)
+    fresh = issue(store)
+    authority.keyring.read()
+    assert authority.identify(fresh.text).administrator
 
 
 def test_an_expired_token_does_not_open_the_lab_again(store: Store, authority: Authority) -> None:
