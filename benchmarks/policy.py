@@ -1,10 +1,10 @@
 """A policy decision with 1,000 statements, beside casbin with the same rules, in the same process.
 
-Four shapes of 1,000 statements: as a lab writes them; all about the asker, each naming one device; each naming devices
-their beginning; and wildcards at both ends, where no index by beginning helps (casbin's `keyMatch` has none such).
-casbin gets the statements as rows (some allow and no deny), without conditions, which it knows only as expressions of
-one's own. "first": the first question about a principal and an action, for which what the statements say of them is put
-together.
+Five shapes of 1,000 statements: as a lab writes them; all about the asker, each naming one device; each naming devices
+by their beginning; wildcards at both ends, where no index by beginning helps (casbin's `keyMatch` has none such); and
+all of them about every question, told apart by a label only, with the last one deciding. casbin gets the statements as
+rows (some allow and no deny), without conditions, which it knows only as expressions of one's own. "first": the first
+question of all after the policies were loaded; "loading": what that took.
 """
 
 from __future__ import annotations
@@ -72,13 +72,21 @@ def both_ends(_chance: random.Random) -> list[Rule]:
     return [(number % 10 > 0, "person:anna", "leases.*", f"*:*robot-{number}-*") for number in range(STATEMENTS)]
 
 
-def evaluator(rules: list[Rule], *, conditions: bool = False) -> Evaluator:
-    when = Conditions(labels={"site": "ber*"}, hours="08:00-18:00") if conditions else Conditions()
-    statements = (
-        Statement(allow, (who,), (act,), (what,), when, f"lab.yaml:{n}")
-        for n, (allow, who, act, what) in enumerate(rules)
+def compiled(rules: list[Rule], when: Callable[[int], Conditions] = lambda _number: Conditions()) -> Policies:
+    return Policies(
+        tuple(
+            Statement(allow, (who,), (act,), (what,), when(number), f"lab.yaml:{number}")
+            for number, (allow, who, act, what) in enumerate(rules)
+        )
     )
-    return Evaluator(Policies(tuple(statements)))
+
+
+def by_day(_number: int) -> Conditions:
+    return Conditions(labels={"site": "ber*"}, hours="08:00-18:00")
+
+
+def by_label(number: int) -> Conditions:
+    return Conditions(labels={"rack": f"r{number}"}, hours="08:00-18:00")
 
 
 def peer(rules: list[Rule]) -> casbin.Enforcer:
@@ -109,12 +117,13 @@ def row(name: str, taken: list[float], ours: float | None = None) -> None:
 
 
 def measure(name: str, rules: list[Rule], names: list[str], *, beside_casbin: bool) -> None:
-    ours, conditional = evaluator(rules), evaluator(rules, conditions=True)
+    policies = compiled(rules)
+    ours, conditional = Evaluator(policies), Evaluator(compiled(rules, by_day))
     resources = [Resource("device", each, labels={"site": "berlin"}) for each in names]
     again = microseconds(ask, ((ours, ANNA, each) for each in resources))
     row(f"{name}: next", again)
     row(f"{name}: next, labels and hours in each", microseconds(ask, ((conditional, ANNA, each) for each in resources)))
-    row(f"{name}: first", microseconds(ask, ((evaluator(rules), ANNA, resources[0]) for _ in range(20))))
+    beginning(name, policies, resources[0])
     if beside_casbin:
         other = peer(rules)
         for each in resources[:50]:
@@ -122,6 +131,22 @@ def measure(name: str, rules: list[Rule], names: list[str], *, beside_casbin: bo
                 raise SystemExit(f"casbin decides otherwise about {each}")
         few = ((str(ANNA), str(each), ACTION) for each in resources[: max(20, len(resources) // 50)])
         row(f"{name}: casbin {version('casbin')}", microseconds(other.enforce, few), statistics.median(again))
+
+
+def measure_labels(count: int) -> None:
+    policies = compiled([(True, "*", "*", "*")] * STATEMENTS, by_label)
+    ours = Evaluator(policies)
+    last = Resource("device", "robot-1", labels={"rack": f"r{STATEMENTS - 1}"})
+    if not ask(ours, ANNA, last):
+        raise SystemExit("the last statement does not allow")
+    row("told apart by a label: next", microseconds(ask, [(ours, ANNA, last)] * count))
+    beginning("told apart by a label", policies, last)
+
+
+def beginning(name: str, policies: Policies, what: Resource) -> None:
+    fresh = [Evaluator(policies) for _ in range(20)]
+    row(f"{name}: first", microseconds(ask, ((each, ANNA, what) for each in fresh)))
+    row(f"{name}: loading", microseconds(Evaluator, [(policies,)] * 20))
 
 
 def identification(count: int) -> list[float]:
@@ -152,7 +177,8 @@ def main() -> None:
         end = "" if make is exact else "-a"
         names = [f"robot-{chance.randrange(2 * STATEMENTS)}{end}" for _ in range(count)]
         measure(name, rules, names, beside_casbin=make is not both_ends)
-    policies = evaluator(lab_like(random.Random(7))).policies
+    measure_labels(count)
+    policies = compiled(lab_like(random.Random(7)))
     began = time.perf_counter()
     explain(policies, ANNA, ACTION, Resource("device", "robot-1"), NOW)
     row("who asks, among 200 tokens", identification(count))

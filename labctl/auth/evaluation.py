@@ -1,20 +1,19 @@
 """Policies compiled for fast decisions: deny wins, then the first that allows, and nothing said is denied.
 
-What depends on the principal and the action alone is found once and kept; of the rest, an index by resource finds the
-few statements whose conditions are then looked at. All of it is a pure function of the policies and the arguments.
+Everything is compiled when the policies are loaded, so that no question pays for it. A set of statements is a number
+with one bit for each; which statements speak of a principal, an action, a resource or a label's value is looked up by
+pattern, and the question is answered by those that all of these have in common. Only what depends on the time is asked
+statement by statement. All of it is a pure function of the policies and the arguments.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from labctl.auth.documents import DAYS, Conditions, Policies, Statement
-from labctl.auth.patterns import Matcher, PatternIndex, matcher
+from labctl.auth.patterns import PatternIndex
 from labctl.auth.principals import (
     ADMINISTRATOR,
     EMERGENCY_STOP,
@@ -25,42 +24,39 @@ from labctl.auth.principals import (
     Resource,
 )
 
-Key = TypeVar("Key")
-Value = TypeVar("Value")
-Condition = Callable[[Principal, Resource], bool]
 Moment = Callable[[float], bool]
-_KEPT = 4096  # pairs of principal and action; a lab has dozens
+_KEPT = 4096  # principals, and actions; a lab has dozens
 _NO_LABELS: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    """A statement ready to be asked. `order`: its place; its conditions are None where nothing more must hold."""
+class _Speaking:
+    """The statements that have a pattern which matches a text, as the bits of a number."""
 
-    order: int
-    on_resource: Condition | None
-    on_time: Moment | None
-    decision: Decision
+    def __init__(self, entries: Iterable[tuple[str, int]]) -> None:
+        sets: dict[str, int] = {}
+        for pattern, number in entries:
+            sets[pattern] = sets.get(pattern, 0) | 1 << number
+        self._index = PatternIndex(sets.items())
 
-    def holds(self, principal: Principal, resource: Resource, now: float) -> bool:
-        """Whether its conditions hold."""
-        return (self.on_time is None or self.on_time(now)) and (
-            self.on_resource is None or self.on_resource(principal, resource)
-        )
+    def of(self, text: str) -> int:
+        found = 0
+        for each in self._index.find(text):
+            found |= each
+        return found
 
 
-class _Rules:
-    """The statements that speak of one principal and one action, by resource."""
+class _Remembered(dict[str, int]):
+    """The same for texts that come again and again."""
 
-    def __init__(self, statements: list[tuple[Statement, _Rule]]) -> None:
-        self.denying = PatternIndex((r, rule) for each, rule in statements if not each.allow for r in each.resources)
-        self.allowing = PatternIndex((r, rule) for each, rule in statements if each.allow for r in each.resources)
-        self._allowing = [(each, rule) for each, rule in statements if each.allow]
+    def __init__(self, speaking: _Speaking) -> None:
+        super().__init__()
+        self._speaking = speaking
 
-    @functools.cached_property
-    def allowed_kinds(self) -> list[tuple[Matcher, _Rule]]:
-        """The kinds of resource of which something may be allowed."""
-        return [(matcher(r.partition(":")[0]), rule) for each, rule in self._allowing for r in each.resources]
+    def __missing__(self, text: str) -> int:
+        if len(self) >= _KEPT:
+            self.clear()
+        found = self[text] = self._speaking.of(text)
+        return found
 
 
 class Evaluator:
@@ -68,108 +64,95 @@ class Evaluator:
 
     def __init__(self, policies: Policies) -> None:
         self.policies = policies
-        self.version = policies.version
-        self._rules: dict[tuple[str, bool, str], _Rules] = {}
-        self._by_principal: dict[str, list[tuple[int, Statement]]] = {}
-        self._principals = PatternIndex((p, n) for n, each in enumerate(policies.statements) for p in each.principals)
-        self._compiled = [
-            _Rule(order, _on_resource(each.when), _on_time(each.when), Decision(each.allow, each.where, self.version))
-            for order, each in enumerate(policies.statements)
-        ]
-        self._administrator = Decision(True, ADMINISTRATOR.statement, self.version)
-        self._nothing_said = Decision(False, NOTHING_SAID.statement, self.version)
+        self.version = version = policies.version
+        numbered = list(enumerate(policies.statements))
+        self._principals = _Remembered(_Speaking((p, n) for n, each in numbered for p in each.principals))
+        self._actions = _Remembered(_Speaking((a, n) for n, each in numbered for a in each.actions))
+        self._resources = _Speaking((r, n) for n, each in numbered for r in each.resources)
+        self._kinds = _Speaking((r.partition(":")[0], n) for n, each in numbered for r in each.resources)
+        self._denying = _those(numbered, lambda each: not each.allow)
+        self._allowing = _those(numbered, lambda each: each.allow)
+        self._whatever_the_resource = _those(numbered, lambda each: each.when.own is None and not each.when.labels)
+        self._own = _those(numbered, lambda each: each.when.own is not False)
+        self._not_own = _those(numbered, lambda each: each.when.own is not True)
+        labels = sorted({label for _, each in numbered for label in each.when.labels})
+        self._labels = [(label, *_by_value(numbered, label)) for label in labels]
+        self._moments, self._always = _by_time(numbered)
+        self._decisions = [Decision(each.allow, each.where, version) for _, each in numbered]
+        self._administrator = Decision(True, ADMINISTRATOR.statement, version)
+        self._nothing_said = Decision(False, NOTHING_SAID.statement, version)
 
     def decide(self, principal: Principal, action: str, resource: Resource, now: float) -> Decision:
         """The decision at `now` (seconds since 1970). An emergency stop is open to every known principal."""
         if action == EMERGENCY_STOP:
             return OPEN_TO_ALL
-        rules = self._speaking_of(principal, action)
-        text = f"{resource.kind}:{resource.name}"
-        denied = _first(rules.denying.find(text), principal, resource, now)
-        if denied is not None:
-            return denied.decision
+        speaking = self._principals[f"{principal.kind}:{principal.name}"] & self._actions[action]
+        if speaking:
+            speaking &= self._resources.of(f"{resource.kind}:{resource.name}")
+        if speaking:
+            speaking = self._fitting(speaking, principal, resource)
+        if (denied := self._first(speaking & self._denying, now)) is not None:
+            return denied
         if principal.administrator:
             return self._administrator
-        allowed = _first(rules.allowing.find(text), principal, resource, now)
-        return self._nothing_said if allowed is None else allowed.decision
+        return self._first(speaking & self._allowing, now) or self._nothing_said
 
     def decide_list(self, principal: Principal, action: str, kind: str, now: float) -> Decision:
         """Whether some resource of `kind` may be allowed, as far as that does not hang on the resource."""
-        rules = self._speaking_of(principal, action)
-        denying = [rule for rule in rules.denying.find(f"{kind}:") if rule.on_resource is None]
-        denied = _first(denying, principal, Resource(kind), now)
-        if denied is not None:
-            return denied.decision
+        speaking = self._principals[f"{principal.kind}:{principal.name}"] & self._actions[action]
+        denying = speaking & self._denying & self._whatever_the_resource
+        if denying and (denied := self._first(denying & self._resources.of(f"{kind}:"), now)) is not None:
+            return denied
         if principal.administrator:
             return self._administrator
-        allowing = [rule for of_kind, rule in rules.allowed_kinds if of_kind(kind)]
-        timely = [rule for rule in allowing if rule.on_time is None or rule.on_time(now)]
-        return min(timely, key=_order).decision if timely else self._nothing_said
+        return self._first(speaking & self._allowing & self._kinds.of(kind), now) or self._nothing_said
 
-    def _speaking_of(self, principal: Principal, action: str) -> _Rules:
-        who = f"{principal.kind}:{principal.name}"
-        key = (who, principal.administrator, action)
-        rules = self._rules.get(key)
-        if rules is None:
-            rules = _Rules([(each, self._compiled[n]) for n, each in self._about(who) if _acts(each, action)])
-            _keep(self._rules, key, rules)
-        return rules
-
-    def _about(self, who: str) -> list[tuple[int, Statement]]:
-        about = self._by_principal.get(who)
-        if about is None:
-            numbers = sorted(set(self._principals.find(who)))
-            about = [(number, self.policies.statements[number]) for number in numbers]
-            _keep(self._by_principal, who, about)
-        return about
-
-
-def _acts(statement: Statement, action: str) -> bool:
-    return any(matcher(pattern)(action) for pattern in statement.actions)
-
-
-def _order(rule: _Rule) -> int:
-    return rule.order
-
-
-def _first(rules: list[_Rule], principal: Principal, resource: Resource, now: float) -> _Rule | None:
-    """The first of the statements, by their order, whose conditions hold."""
-    best: _Rule | None = None
-    for rule in rules:
-        if (best is None or rule.order < best.order) and rule.holds(principal, resource, now):
-            best = rule
-    return best
-
-
-def _keep(kept: dict[Key, Value], key: Key, value: Value) -> None:
-    if len(kept) >= _KEPT:
-        kept.clear()
-    kept[key] = value
-
-
-def _on_resource(when: Conditions) -> Condition | None:
-    wanted_own = when.own
-    wanted_labels = [
-        (label, [matcher(each) for each in ((patterns,) if isinstance(patterns, str) else patterns)])
-        for label, patterns in when.labels.items()
-    ]
-    if wanted_own is None and not wanted_labels:
-        return None
-
-    def hold(principal: Principal, resource: Resource) -> bool:
-        if wanted_own is not None and (resource.owner == principal.name) is not wanted_own:
-            return False
+    def _fitting(self, speaking: int, principal: Principal, resource: Resource) -> int:
+        """Those whose conditions on the resource hold."""
+        speaking &= self._own if resource.owner == principal.name else self._not_own
         labels = resource.labels or _NO_LABELS
-        for label, tests in wanted_labels:
-            value = labels.get(label)
-            if value is None or not any(test(value) for test in tests):
-                return False
-        return True
+        for label, asking, values in self._labels:
+            if speaking & asking:
+                value = labels.get(label)
+                speaking &= ~asking if value is None else ~asking | values.of(value)
+        return speaking
 
-    return hold
+    def _first(self, speaking: int, now: float) -> Decision | None:
+        """The first of them whose time it is."""
+        timely = speaking & self._always
+        if timely != speaking:
+            for asking, holds in self._moments:
+                if speaking & asking and holds(now):
+                    timely |= speaking & asking
+        return self._decisions[(timely & -timely).bit_length() - 1] if timely else None
 
 
-def _on_time(when: Conditions) -> Moment | None:
+def _those(numbered: list[tuple[int, Statement]], wanted: Callable[[Statement], bool]) -> int:
+    return sum(1 << number for number, each in numbered if wanted(each))
+
+
+def _by_value(numbered: list[tuple[int, Statement]], label: str) -> tuple[int, _Speaking]:
+    """The statements that ask for a label, and by its value those that it satisfies."""
+    asking = [(number, each.when.labels[label]) for number, each in numbered if label in each.when.labels]
+    values = ((v, number) for number, wanted in asking for v in ((wanted,) if isinstance(wanted, str) else wanted))
+    return sum(1 << number for number, _ in asking), _Speaking(values)
+
+
+def _by_time(numbered: list[tuple[int, Statement]]) -> tuple[list[tuple[int, Moment]], int]:
+    """The statements of each condition on the time, and those that have none."""
+    sets: dict[tuple[object, ...], int] = {}
+    moments: dict[tuple[object, ...], Moment | None] = {}
+    for number, each in numbered:
+        when = each.when
+        key = (when.days, when.hours, when.zone, when.not_before, when.not_after)
+        if key not in moments:
+            moments[key] = _moment(when)
+        sets[key] = sets.get(key, 0) | 1 << number
+    timed = [(sets[key], holds) for key, holds in moments.items() if holds is not None]
+    return timed, sum(sets[key] for key, holds in moments.items() if holds is None)
+
+
+def _moment(when: Conditions) -> Moment | None:
     window, days = when.window(), frozenset(DAYS.index(day) for day in when.days)
     whole_week = window is None and len(days) == len(DAYS)
     if whole_week and when.not_before is None and when.not_after is None:
@@ -178,7 +161,7 @@ def _on_time(when: Conditions) -> Moment | None:
     last = float("inf") if when.not_after is None else when.not_after.timestamp()
     zone = ZoneInfo(when.zone)
 
-    def hold(now: float) -> bool:
+    def holds(now: float) -> bool:
         if not first <= now < last:
             return False
         if whole_week:
@@ -194,4 +177,4 @@ def _on_time(when: Conditions) -> Moment | None:
             return local.weekday() in days
         return at < end and (local - timedelta(days=1)).weekday() in days
 
-    return hold
+    return holds

@@ -202,6 +202,15 @@ def test_all_conditions_of_a_statement_must_hold() -> None:
     assert not allowed(text, what=ROBOT_1)
 
 
+def test_no_question_compiles_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = Evaluator(policies(one().replace("}]", ", when: {labels: {site: berlin}, hours: 08:00-18:00}}]")))
+    for name in ("PatternIndex", "ZoneInfo"):
+        monkeypatch.delattr(f"labctl.auth.evaluation.{name}")
+    monkeypatch.delattr("labctl.auth.patterns.matcher")
+    assert loaded.decide(ANNA, "read", ROBOT_1, MONDAY_NOON).allowed
+    assert loaded.decide_list(ANNA, "read", "device", MONDAY_NOON).allowed
+
+
 def test_a_list_may_be_asked_for_by_whoever_may_read_some_of_it() -> None:
     evaluator = Evaluator(policies(one(principals=["person:anna"], actions=["read"], resources=["device:robot-*"])))
     assert evaluator.decide_list(ANNA, "read", "device", MONDAY_NOON).allowed
