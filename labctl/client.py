@@ -29,6 +29,7 @@ DEFAULT_URL = "http://127.0.0.1:8470"
 # Renew when a third of the duration is over.
 _RENEW_AFTER = 1 / 3
 _LONG_POLL_S = 30.0
+_HOOKS_S = 7200.0  # what comes before a lease may take long, such as charging a robot
 
 
 class LabClientError(Exception):
@@ -138,7 +139,8 @@ class Lab:
             wanted["devices"] = list(devices)
         if require:
             wanted["require"] = [dict(each) for each in require]
-        return self.request("POST", "/api/v1/leases", json=wanted, timeout=wait_s + 30)
+        timeouts = (30, wait_s + _HOOKS_S, 30, 30)
+        return self.request("POST", "/api/v1/leases", json=wanted, timeout=timeouts)
 
     def renew(self, lease: str, duration_s: float | None = None) -> dict[str, Any]:
         """Let a lease last for `duration_s` from now, or for its first duration."""

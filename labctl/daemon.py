@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ParamSpec
 
 import structlog
 
@@ -32,6 +33,7 @@ from labctl.webdriver import StepSessions, WebDriverService, webdriver_devices
 from labctl.webhooks import Webhooks
 from labctl.workers import worker_pool
 
+_Told = ParamSpec("_Told")
 log = structlog.get_logger(__name__)
 
 
@@ -117,18 +119,16 @@ def run_daemon(
             sessions=StepSessions(webdriver),
         )
         submissions = Submissions(store, leases, actions)
-        health = Health(AloneParts(lab, actions, fleet, hosts, StepSessions(webdriver), workers, scratch), store, fleet)
-
-        def ended(grant: Grant) -> None:
-            fleet.ended(grant)
-            webdriver.lease_ended(grant)
-            health.ended(grant)
+        alone = AloneParts(lab, actions, fleet, hosts, StepSessions(webdriver), workers, scratch)
+        health = Health(alone, store, fleet, leases)
 
         def concerned(grant: Grant) -> bool:
             return fleet.concerned(grant) or health.concerned(grant) or not web.isdisjoint(grant.devices)
 
         webhooks = Webhooks(store)
-        leases.listen(Listeners(fleet.granted, fleet.granted, ended, concerned))
+        began = _in_turn(fleet.granted, health.granted)
+        ended = _in_turn(fleet.ended, webdriver.lease_ended, health.ended)
+        leases.listen(Listeners(began, fleet.granted, ended, concerned))
         for grant in store.write(running.held_by_people):
             fleet.granted(grant, time.monotonic() + grant.duration_s - DEADLINE_MARGIN_S)
         sequencer.recover()
@@ -160,3 +160,13 @@ def run_daemon(
             webdriver,
             health,
         )
+
+
+def _in_turn(*calls: Callable[_Told, None]) -> Callable[_Told, None]:
+    """Tells all of them the same."""
+
+    def tell(*about: _Told.args, **more: _Told.kwargs) -> None:
+        for call in calls:
+            call(*about, **more)
+
+    return tell

@@ -19,6 +19,7 @@ from labctl.api.permitting import leasable, restricted
 from labctl.auth import Principal, Resource, authorise, authorise_list, may
 from labctl.daemon import Daemon
 from labctl.errors import ConflictError, DeviceTakenError, InvalidInputError, NotFoundError
+from labctl.health.readiness import until_ready
 from labctl.matching import Requirement
 from labctl.scheduler import expected_start
 from labctl.store import Transaction, leasing, new_id
@@ -108,8 +109,9 @@ async def request_lease(
 ) -> JSONResponse | dict[str, Any]:
     """Ask for devices, all or none.
 
-    Answers 201 when granted; 409 with holders and ends when taken and `wait_s` is 0, or when that time is over. With
-    `starts_at` they are reserved: 201, or 409 when they are not to be had then.
+    Answers 201 when granted, and when the hooks that come before a lease of its devices are done; 409 with holders and
+    ends when taken and `wait_s` is 0, or when that time is over. With `starts_at` they are reserved: 201, or 409 when
+    they are not to be had then.
     """
     authorise_list(asker, "leases.request", "device")
     if wanted.starts_at is not None:
@@ -124,8 +126,10 @@ async def request_lease(
         leasing.request(transaction, asker.name, require, wanted.duration_s, wish=wanted.wish(), lease=lease)
 
     def answer(transaction: Transaction, _asked: None) -> dict[str, Any] | list[dict[str, Any]] | None:
-        """The lease, or what keeps it, or None while it waits."""
+        """The lease, or what keeps it, or None while it waits or is prepared."""
         if (active := transaction.memory.active.get(lease)) is not None:
+            if not transaction.memory.prepared.isdisjoint(active.devices):
+                return None
             return _shown_grant(leasing.grant_now(lease, active, transaction.now), wanted, transaction.now)
         if wanted.wait_s:
             return None
@@ -292,20 +296,29 @@ def explain(daemon: Daemon, lease: str) -> dict[str, Any] | None:
 async def _until_decided(
     daemon: Daemon, request: Request, lease: str, decided: asyncio.Future[Grant | None], until: float
 ) -> None:
-    """Return when the request is granted or refused, or its time is over."""
+    """Return when the request is granted and its devices are prepared, when it is refused, or its time is over."""
     gone = asyncio.ensure_future(_disconnected(request))
+    ready: asyncio.Future[str] | None = None
     try:
-        while (left := until - time.monotonic()) > 0:
+        while (left := until - time.monotonic()) > 0 and not decided.done():
             first: set[asyncio.Future[Any]] = {decided, gone}
             await asyncio.wait(first, timeout=min(left, _LOOK_AGAIN_S), return_when=asyncio.FIRST_COMPLETED)
-            if decided.done():
-                return
             if gone.done():
                 raise ConflictError("whoever asked is gone")
-            if (await run_in_threadpool(_read, daemon, lease))["state"] != "waiting":
-                return
+            if not decided.done() and (await run_in_threadpool(_read, daemon, lease))["state"] != "waiting":
+                break
+        granted = decided.result() if decided.done() else None
+        if granted is not None and daemon.store.memory.prepared.isdisjoint(granted.devices):
+            return
+        ready = asyncio.ensure_future(until_ready(daemon.store, lease))
+        await asyncio.wait({ready, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not ready.done():
+            raise ConflictError("whoever asked is gone")
+        await ready
     finally:
         gone.cancel()
+        if ready is not None:
+            ready.cancel()
 
 
 async def _disconnected(request: Request) -> None:
@@ -357,6 +370,7 @@ def _show(row: sa.Row[Any]) -> dict[str, Any]:
         "holder": row.holder,
         "job": row.job_id,
         "devices": [],
+        "ready": row.state == "active",
         "require": row.require,
         "priority": row.priority,
         "rooms": row.rooms,
@@ -381,6 +395,7 @@ def _shown_grant(grant: Grant, wanted: LeaseRequest, requested_at: float) -> dic
         "holder": grant.holder,
         "job": None,
         "devices": list(grant.devices),
+        "ready": True,
         "require": [each.as_json() for each in wanted.requirements()],
         "priority": wanted.priority,
         "rooms": wanted.rooms,
@@ -397,11 +412,13 @@ def _shown_grant(grant: Grant, wanted: LeaseRequest, requested_at: float) -> dic
 
 
 def _add_devices(connection: sa.Connection, shown: list[dict[str, Any]]) -> None:
-    """Fill in what each lease holds, or held."""
-    by_id = {each["id"]: each["devices"] for each in shown}
-    held = sa.select(lease_devices.c.lease_id, lease_devices.c.device).where(lease_devices.c.lease_id.in_(by_id))
+    """Fill in what each lease holds, or held, and whether hooks before it are still at them."""
+    by_id = {each["id"]: each for each in shown}
+    held = sa.select(lease_devices).where(lease_devices.c.lease_id.in_(by_id))
     for row in connection.execute(held.order_by(lease_devices.c.device)):
-        by_id[row.lease_id].append(row.device)
+        by_id[row.lease_id]["devices"].append(row.device)
+        if row.preparing:
+            by_id[row.lease_id]["ready"] = False
 
 
 def _with_times(obstacles: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ def show_leases(url: str | None, *, as_json: bool) -> int:
     rows = [
         (
             each["id"],
-            each["state"],
+            "being prepared" if each["state"] == "active" and not each["ready"] else each["state"],
             each["holder"],
             ", ".join(each["devices"]),
             each["job"],

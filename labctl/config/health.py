@@ -37,10 +37,10 @@ class HookStep(_Part):
 
 
 class HooksSection(_Part):
-    """What is done with a device before each job that uses it, and after each lease of it (reset, clean, dock, charge).
+    """What is done with a device before and after each lease of it (reset, clean, dock, charge).
 
-    A job does both as steps of its lane, `after` also when it fails or is cancelled, but for what moves a robot. After
-    a lease that is no job's the device is withheld until `after` is done.
+    A job does both as steps of its lane, `after` also when it fails or is cancelled, but for what moves a robot. A
+    lease that is no job's is its holder's when `before` is done, and the device is withheld after it until `after` is.
     """
 
     before: list[HookStep] = []

@@ -1,4 +1,4 @@
-"""Looks after this daemon's devices: checks on a schedule and on request, and makes them ready after leases."""
+"""Looks after this daemon's devices: checks on a schedule and on request, what is done before and after leases."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from labctl.config import DeviceConfig
-from labctl.config.health import HookStep
 from labctl.errors import LabError
 from labctl.health.checks import Check, CheckRegistry, Subject
+from labctl.health.hooking import Hooking
 from labctl.health.looking import look
+from labctl.health.preparing import Preparing
 from labctl.health.returning import Returning
-from labctl.health.steps_alone import AloneParts, perform
+from labctl.health.steps_alone import AloneParts
+from labctl.leases import Leases
 from labctl.robots import Fleet
-from labctl.steps import Cancellation, Outcome, Verdict
+from labctl.steps import Cancellation, Verdict
 from labctl.store import Store, Transaction, health, inventory
 from labctl.store.leasing import Grant
 from labctl.store.tables import devices, lease_devices
@@ -35,7 +36,7 @@ _HOLD_S = 2.0
 class Health:
     """One for a daemon. `changed` is called when a device became usable or unusable."""
 
-    def __init__(self, parts: AloneParts, store: Store, fleet: Fleet) -> None:
+    def __init__(self, parts: AloneParts, store: Store, fleet: Fleet, leases: Leases) -> None:
         self.returning = Returning(parts, store, fleet)
         self.changed: Callable[[], None] = lambda: None
         self._parts = parts
@@ -47,9 +48,11 @@ class Health:
         }
         self._due = {name: 0.0 for name, device in self._configs.items() if device.checks.every_s is not None}
         self._busy: set[str] = set()
+        self._missed: set[str] = set()  # was busy when something was to be done with it
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._cancellation = Cancellation()
+        self._hooking = Hooking(parts, store, Cancellation())
+        self._preparing = Preparing(store, leases, self._configs, self._hooking, self._take, self._let_go)
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="health")
         self._thread = threading.Thread(target=self._watch, name="health", daemon=True)
 
@@ -62,26 +65,36 @@ class Health:
 
         self._store.write(register)
         self._make_ready()
+        self._preparing.begin()
         self._thread.start()
 
     def close(self) -> None:
         self.returning.close()
         self._closing.set()
-        self._cancellation.ask("the daemon is shutting down", Verdict.ERRORED)
+        self._hooking.closing.ask("the daemon is shutting down", Verdict.ERRORED)
+        self._preparing.close()
         if self._thread.is_alive():
             self._thread.join()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def concerned(self, grant: Grant) -> bool:
-        """Whether something is to be done after a lease."""
-        return grant.job is None and any(
-            name in self._configs and self._configs[name].hooks.after for name in grant.devices
-        )
+        """Whether something is to be done before or after a lease."""
+        return self._preparing.concerned(grant) or self._follows(grant)
+
+    def granted(self, grant: Grant, _deadline: float) -> None:
+        """A lease began: see to those of its devices that are prepared before its holder gets them."""
+        self._preparing.granted(grant)
 
     def ended(self, grant: Grant) -> None:
         """A lease is over: see to those of its devices that are made ready before anybody else gets them."""
-        if self.concerned(grant):
+        self._preparing.ended(grant)
+        if self._follows(grant):
             self._make_ready()
+
+    def _follows(self, grant: Grant) -> bool:
+        return grant.job is None and any(
+            name in self._configs and self._configs[name].hooks.after for name in grant.devices
+        )
 
     def preflight(self, device: str) -> tuple[bool, list[Check]]:
         """Look at everything, now, and note what was found. Takes seconds."""
@@ -159,7 +172,9 @@ class Health:
 
     def _after(self, name: str) -> None:
         try:
-            outcome = self._perform_hooks(name, self._configs[name].hooks.after)
+            fencing = self._store.write(lambda transaction: transaction.count_up("fencing"))
+            with Held(self._fleet, name, fencing):
+                outcome = self._hooking.perform(name, self._configs[name].hooks.after, fencing)
             if self._closing.is_set():
                 return  # it stays withheld; the next start makes it ready
 
@@ -176,40 +191,10 @@ class Health:
         finally:
             self._let_go(name)
 
-    def _perform_hooks(self, name: str, hooks: list[HookStep]) -> Outcome:
-        fencing = self._store.write(lambda transaction: transaction.count_up("fencing"))
-        with Held(self._fleet, name, fencing):
-            for hook in hooks:
-                self._tell("hook.started", name, uses=hook.uses)
-                own = Cancellation()
-                self._cancellation.on_asked(partial(own.ask, verdict=Verdict.ERRORED))
-                late = (f"{hook.uses} took longer than {hook.timeout_s:g} s", Verdict.ERRORED)
-                limit = threading.Timer(hook.timeout_s, own.ask, late)
-                limit.daemon = True
-                limit.start()
-                try:
-                    outcome = perform(
-                        self._parts,
-                        name,
-                        fencing,
-                        hook.uses,
-                        hook.parameters,
-                        cancellation=own,
-                        tell=lambda _told: None,
-                    )
-                finally:
-                    limit.cancel()
-                self._tell("hook.finished", name, uses=hook.uses, verdict=outcome.verdict.value, reason=outcome.reason)
-                if outcome.verdict is not Verdict.PASSED:
-                    return Outcome(outcome.verdict, f"{hook.uses}: {outcome.reason}")
-        return Outcome(Verdict.PASSED)
-
-    def _tell(self, kind: str, device: str, **about: str) -> None:
-        self._store.write(lambda transaction: transaction.emit(kind, device=device, **about))
-
     def _take(self, name: str) -> bool:
         with self._lock:
             if name in self._busy or self._closing.is_set():
+                self._missed.add(name)
                 return False
             self._busy.add(name)
             return True
@@ -217,6 +202,11 @@ class Health:
     def _let_go(self, name: str) -> None:
         with self._lock:
             self._busy.discard(name)
+            again = name in self._missed and not self._closing.is_set()
+            self._missed.discard(name)
+        if again:
+            self._make_ready()
+            self._preparing.begin()
 
 
 class Held:

@@ -104,6 +104,10 @@ def _begin(
     row = {"state": "active", "fencing": fencing, "granted_at": now, "expires_at": expires_at, "ends_at": ends_at}
     row |= {"until": until if math.isfinite(until) else None, "revision": transaction.revision}
     transaction.execute(_BEGIN, [{"lease": asked.id, **row}])
+    if asked.job is None and not transaction.memory.prepared.isdisjoint(names):
+        first = transaction.memory.prepared.intersection(names)
+        being = sa.and_(lease_devices.c.lease_id == asked.id, lease_devices.c.device.in_(first))
+        transaction.execute(sa.update(lease_devices).where(being).values(preparing=True))
     about: dict[str, Any] = {"devices": list(names), "holder": asked.owner, "fencing": fencing}
     transaction.emit("lease.granted", lease=asked.id, job=asked.job, expires_at=expires_at, **about)
     active = Active(

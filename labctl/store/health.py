@@ -7,6 +7,7 @@ is never granted in between.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,7 +17,17 @@ from labctl.health.checks import Check
 from labctl.steps import SET_OUT
 from labctl.store.identifiers import new_id
 from labctl.store.inventory import find_device, return_device, set_device_state, set_facts
-from labctl.store.tables import device_checks, device_health, devices, lanes, quarantines, runs, steps
+from labctl.store.tables import (
+    device_checks,
+    device_health,
+    devices,
+    lanes,
+    lease_devices,
+    leases,
+    quarantines,
+    runs,
+    steps,
+)
 from labctl.store.transaction import Transaction
 
 STANDARD_QUARANTINE_AFTER = 3
@@ -48,7 +59,7 @@ def lane_over(transaction: Transaction, run: str, lane: str, verdict: str, reaso
     elif verdict == "errored":
         erred = any(each.verdict == "errored" and not each.what.startswith(_MEETINGS) for each in performed)
         if erred and not _ended_from_outside(transaction, run, reason):
-            _count_lab_error(transaction, device, reason)
+            count_lab_error(transaction, device.name, reason)
     elif verdict in ("passed", "failed"):
         _note(transaction, device.name, lab_errors=0)
         if device.state == "suspect":
@@ -69,15 +80,16 @@ def _ended_from_outside(transaction: Transaction, run: str, reason: str) -> bool
     return bool(asked) or reason.startswith(("the daemon ", "its lease "))
 
 
-def _count_lab_error(transaction: Transaction, device: sa.Row[Any], reason: str) -> None:
-    row = _row(transaction, device.name)
+def count_lab_error(transaction: Transaction, device: str, reason: str) -> None:
+    """A device is suspect after a lab error, and quarantined after so many in a row."""
+    row = _row(transaction, device)
     errors = (row.lab_errors if row is not None else 0) + 1
     limit = row.quarantine_after if row is not None else STANDARD_QUARANTINE_AFTER
-    _note(transaction, device.name, lab_errors=errors)
+    _note(transaction, device, lab_errors=errors)
     if errors >= limit:
-        quarantine(transaction, device.name, "lab_errors", f"{errors} lab errors in a row; the last: {reason}")
+        quarantine(transaction, device, "lab_errors", f"{errors} lab errors in a row; the last: {reason}")
     else:
-        set_device_state(transaction, device.name, "suspect", f"lab error {errors} of {limit}: {reason}")
+        set_device_state(transaction, device, "suspect", f"lab error {errors} of {limit}: {reason}")
 
 
 def note_checks(transaction: Transaction, device: str, checks: Sequence[Check]) -> None:
@@ -169,6 +181,39 @@ def withheld(connection: sa.Connection, daemon: str) -> list[str]:
     mine = sa.and_(devices.c.daemon == daemon, devices.c.state == "maintenance")
     wanted = sa.select(devices.c.name).where(mine, devices.c.state_reason == BEING_MADE_READY)
     return list(connection.execute(wanted.order_by(devices.c.name)).scalars())
+
+
+@dataclass(frozen=True, slots=True)
+class Unprepared:
+    """A device that is held by a lease and not ready for its holder. `lasts_s`: so long after it was renewed."""
+
+    lease: str
+    device: str
+    fencing: int
+    lasts_s: float
+
+
+def unprepared(connection: sa.Connection, daemon: str) -> list[Unprepared]:
+    """What a daemon has to prepare for leases that began."""
+    mine = sa.and_(devices.c.daemon == daemon, lease_devices.c.preparing, lease_devices.c.held)
+    joined = lease_devices.join(devices, devices.c.name == lease_devices.c.device)
+    wanted = sa.select(leases, lease_devices.c.device).select_from(joined.join(leases)).where(mine)
+    rows = connection.execute(wanted.order_by(lease_devices.c.device)).all()
+    return [
+        Unprepared(row.id, row.device, row.fencing, min(row.duration_s, row.heartbeat_s or row.duration_s))
+        for row in rows
+    ]
+
+
+def note_prepared(transaction: Transaction, one: Unprepared) -> None:
+    """A device is ready for the holder of its lease."""
+    own = sa.and_(lease_devices.c.lease_id == one.lease, lease_devices.c.held)
+    transaction.execute(
+        sa.update(lease_devices).where(own, lease_devices.c.device == one.device).values(preparing=False)
+    )
+    left = transaction.execute(sa.select(lease_devices.c.preparing).where(own)).scalars().all()
+    if left and not any(left):
+        transaction.emit("lease.ready", lease=one.lease)
 
 
 def open_quarantine(connection: sa.Connection, device: str) -> sa.Row[Any] | None:

@@ -67,6 +67,7 @@ def _take(
         "daemon": None if device.kind == "room" else transaction.daemon,
         "offline": offline,
         "made_ready": bool(device.hooks.after),
+        "prepared": device.kind != "room" and bool(device.hooks.before),
     }
     if row is None:
         state = {"state": "offline" if offline else "good", "state_reason": offline or ""}

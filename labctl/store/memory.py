@@ -46,6 +46,7 @@ class Memory:
     board: Board = field(default_factory=Board)
     active: dict[str, Active] = field(default_factory=dict)
     made_ready: set[str] = field(default_factory=set)  # devices that hooks follow each lease of
+    prepared: set[str] = field(default_factory=set)  # devices that hooks precede each lease of
     revision: int | None = None
 
     def forget(self) -> None:
@@ -71,6 +72,7 @@ class Memory:
         for row in connection.execute(sa.select(devices).where(which).order_by(devices.c.name)):
             self.board.put_device(candidate(row))
             (self.made_ready.add if row.made_ready else self.made_ready.discard)(row.name)
+            (self.prepared.add if row.prepared else self.prepared.discard)(row.name)
 
     def _take_leases(self, connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
         rows = connection.execute(sa.select(leases).where(which).order_by(leases.c.id)).all()

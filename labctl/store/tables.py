@@ -70,6 +70,7 @@ devices = Table(
     Column("offline", Text),  # why it does not answer, also while it is in maintenance; NULL when it does
     Column("revision", _Big, nullable=False, server_default=text("0")),  # of the lab, at its last change
     Column("made_ready", Boolean, nullable=False, server_default=text("false")),  # whether hooks follow each lease
+    Column("prepared", Boolean, nullable=False, server_default=text("false")),  # whether hooks precede it
     Index(None, "revision"),
 )
 
@@ -152,6 +153,7 @@ lease_devices = Table(
     Column("device", Text, ForeignKey("devices.name"), primary_key=True),
     Column("role", Text),
     Column("held", Boolean, nullable=False),
+    Column("preparing", Boolean, nullable=False, server_default=text("false")),  # its holder does not have it yet
     Index("one_holder_per_device", "device", unique=True, sqlite_where=text("held"), postgresql_where=text("held")),
 )
 

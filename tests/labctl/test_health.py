@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -252,11 +255,12 @@ def test_after_a_lease_of_a_person_nobody_gets_the_device_before_it_is_made_read
             return Outcome(Verdict.PASSED)
 
         scripted(daemon, "test.reset", reset)
+        scripted(daemon, "test.clean", says(Verdict.PASSED))
         lease = http.post("/api/v1/leases", json={"devices": ["eye"], "duration_s": 60}).json()
         waiting = http.post("/api/v1/leases", json={"devices": ["eye"], "duration_s": 60, "queue": True})
         http.delete(f"/api/v1/leases/{lease['id']}")
-        finished = until(http, "hook.finished", device="eye")
-        assert (finished["data"]["uses"], finished["data"]["verdict"]) == ("test.reset", "passed")
+        finished = until(http, "hook.finished", device="eye", uses="test.reset")
+        assert finished["data"]["verdict"] == "passed"
         until(http, "device.state", finished["sequence"], device="eye", state="good")
         assert states == ["it is being made ready after a lease"]
         assert waiting.status_code in (201, 202, 409, 422)
@@ -279,13 +283,112 @@ def test_what_follows_a_lease_is_done_after_a_restart_of_the_daemon(
             return Outcome(Verdict.PASSED)
 
         scripted(daemon, "test.reset", until_the_end)
+        scripted(daemon, "test.clean", says(Verdict.PASSED))
         lease = http.post("/api/v1/leases", json={"devices": ["eye"], "duration_s": 60}).json()
         http.delete(f"/api/v1/leases/{lease['id']}")
-        until(http, "hook.started", device="eye")
+        until(http, "hook.started", device="eye", uses="test.reset")
     with running(lab, tmp_path, database_url) as (daemon, http):
         # The action is this test's own, so the new daemon does not know it: it says so and withholds the device.
         told = until(http, "device.quarantined", device="eye")
         assert "no action 'test.reset'" in told["data"]["reason"]
+
+
+class Slow:
+    """An action that goes on until it is let go, or cancelled."""
+
+    def __init__(self) -> None:
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, context: StepContext) -> Outcome:
+        self.begun.set()
+        context.cancellation.on_asked(lambda _reason: self.go.set())
+        self.go.wait(60)
+        return Outcome(Verdict.PASSED)
+
+
+BEFORE = "hooks: {before: [{uses: test.clean, with: {what: lens}}]}"
+ASKED = {"devices": ["eye"], "duration_s": 60}
+
+
+def test_a_lease_is_its_holders_when_the_hooks_before_it_are_done(
+    tmp_path: Path, database_url: str, scripted: Script
+) -> None:
+    """Also for who waited for the device; the time that was asked for counts from then."""
+    clean = Slow()
+    with running(lab_of(tmp_path, BEFORE), tmp_path, database_url) as (daemon, http):
+        scripted(daemon, "test.clean", clean)
+        with ThreadPoolExecutor() as askers:
+            first = askers.submit(http.post, "/api/v1/leases", json=ASKED)
+            assert clean.begun.wait(30)
+            (held,) = http.get("/api/v1/leases").json()["items"]
+            assert (held["state"], held["ready"], held["devices"]) == ("active", False, ["eye"])
+            assert not first.done()
+            clean.go.set()
+            lease = first.result(30).json()
+            assert (lease["id"], lease["ready"]) == (held["id"], True)
+            assert lease["expires_at"] > held["expires_at"]
+            assert until(http, "lease.ready")["lease"] == lease["id"]
+
+            clean.begun.clear()
+            clean.go.clear()
+            second = askers.submit(http.post, "/api/v1/leases", json={**ASKED, "wait_s": 60})
+            until(http, "lease.granted")
+            http.delete(f"/api/v1/leases/{lease['id']}")
+            assert clean.begun.wait(30)
+            assert not second.done()
+            clean.go.set()
+            assert second.result(30).json()["ready"] is True
+
+
+def test_hooks_before_a_lease_that_fail_refuse_it_and_count_against_the_device(
+    tmp_path: Path, database_url: str, scripted: Script
+) -> None:
+    with running(lab_of(tmp_path, f"checks: {{quarantine_after: 2}}\n    {BEFORE}"), tmp_path, database_url) as lab:
+        daemon, http = lab
+        scripted(daemon, "test.clean", says(Verdict.ERRORED, "no water"))
+        for state in ("suspect", "quarantined"):
+            answer = http.post("/api/v1/leases", json=ASKED)
+            assert answer.status_code == 409
+            assert "eye could not be prepared: test.clean: no water" in answer.json()["detail"]
+            assert health_of(http, "eye")["state"] == state
+        assert http.get("/api/v1/leases").json()["items"] == []
+
+
+def test_who_goes_away_while_a_device_is_prepared_has_no_lease(
+    tmp_path: Path, database_url: str, scripted: Script
+) -> None:
+    clean = Slow()
+    with running(lab_of(tmp_path, BEFORE), tmp_path, database_url) as (daemon, http):
+        scripted(daemon, "test.clean", clean)
+        with socket.create_connection((http.base_url.host, http.base_url.port or 0)) as asker:
+            body = json.dumps(ASKED).encode()
+            asker.sendall(b"POST /api/v1/leases HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n")
+            asker.sendall(b"content-length: %d\r\n\r\n%s" % (len(body), body))
+            assert clean.begun.wait(30)
+        told = until(http, "lease.released")
+        assert told["data"]["reason"] == "its asker went away"
+        until(http, "hook.finished", device="eye")
+        assert health_of(http, "eye")["state"] == "good"
+        scripted(daemon, "test.clean", says(Verdict.PASSED))
+        assert http.post("/api/v1/leases", json={**ASKED, "wait_s": 30}).status_code == 201
+
+
+def test_a_device_that_was_being_prepared_is_prepared_after_a_restart(
+    tmp_path: Path, database_url: str, scripted: Script
+) -> None:
+    lab, clean = lab_of(tmp_path, BEFORE), Slow()
+    with running(lab, tmp_path, database_url) as (daemon, http):
+        scripted(daemon, "test.clean", clean)
+        http.post("/api/v1/leases", json={**ASKED, "starts_at": _soon()})
+        assert clean.begun.wait(30)
+    with running(lab, tmp_path, database_url) as (daemon, http):
+        # The action is this test's own, so the new daemon does not know it, and says so.
+        told = until(http, "lease.released")
+        assert "no action 'test.clean'" in told["data"]["reason"]
+
+
+def _soon() -> str:
+    return (datetime.now(UTC) + timedelta(seconds=0.5)).isoformat()
 
 
 @contextmanager
