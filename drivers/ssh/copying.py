@@ -40,7 +40,7 @@ dd of={partial} bs={block} seek={skip} conv=notrunc || {{ rm -f -- {partial}; ex
 sum=$(sha256sum <{partial}) || exit 1
 [ "${{sum%% *}}" = {sha256} ] || {{ rm -f -- {partial}; exit {damaged}; }}
 chmod {mode:o} {partial} && touch -m -d @{mtime} {partial} && {{ sync {partial} 2>/dev/null || sync; }} &&
-mv -f -- {partial} {target}
+mv -f -T -- {partial} {target}
 """
 
 
@@ -55,10 +55,17 @@ class Copied:
 
 
 def put(
-    host: Shell, source: Path, target: str, *, on_progress: OnProgress = lambda _done, _all: None, patience: int = 6
+    host: Shell,
+    source: Path,
+    target: str,
+    *,
+    exact: bool = False,
+    on_progress: OnProgress = lambda _done, _all: None,
+    patience: int = 6,
 ) -> Copied:
     """Copy a local file to `target` on the host: a file name, or a folder that exists. Keeps mode and time.
 
+    `exact`: `target` is the file's own name, and a symbolic link of that name is replaced, wherever it leads.
     After a lost link it goes on where it was, at most `patience` times. Raises CopyError, LinkLostError.
     """
     try:
@@ -72,7 +79,7 @@ def put(
     sent = cuts = 0
     while True:
         try:
-            final, partial, there = _resume_at(host, source.name, target, sha256)
+            final, partial, there = _resume_at(host, source.name, target, sha256, exact=exact)
             with source.open("rb") as file:
                 skip = min(there, about.st_size) // _BLOCK
                 file.seek(skip * _BLOCK)
@@ -91,24 +98,31 @@ def put(
             cuts += 1
 
 
-def _resume_at(host: Shell, name: str, target: str, sha256: str) -> tuple[str, str, int]:
+def _resume_at(host: Shell, name: str, target: str, sha256: str, *, exact: bool) -> tuple[str, str, int]:
     """The final name, the hidden one, and how much of it is there."""
     quoted = quoted_path(target)
-    if target.endswith("/"):
+    if exact:
+        final = target
+    elif target.endswith("/"):
         final = target + name
     else:
         folder = host.exec(f"[ -d {quoted} ]", timeout_s=60).exit_status == 0
         final = f"{target}/{name}" if folder else target
     parent, slash, last = final.rpartition("/")
-    # A very long name must leave room for what is put round it.
-    partial = f"{parent}{slash}.labctl-{last[:80]}.{sha256[:24]}.partial"
+    partial = f"{parent}{slash}{_hidden(last, sha256)}"
+    link = f"[ -L {quoted_path(final)} ] || " if exact else ""
     seen = host.exec(
-        f"[ ! -d {quoted_path(final)} ] || exit {_IS_FOLDER}; cat {quoted_path(partial)} 2>/dev/null | wc -c",
+        f"{link}[ ! -d {quoted_path(final)} ] || exit {_IS_FOLDER}; cat {quoted_path(partial)} 2>/dev/null | wc -c",
         timeout_s=600,
     )
     if seen.exit_status == _IS_FOLDER:
         raise CopyError(f"{final} on {host.title} is a folder")
     return final, partial, int(seen.stdout or 0)
+
+
+def _hidden(name: str, sha256: str) -> str:
+    """The name under which a file gathers. A very long one leaves room for what is put round it."""
+    return f".labctl-{os.fsdecode(os.fsencode(name)[:80])}.{sha256[:24]}.partial"
 
 
 def _send(host: Shell, source: IO[bytes], final: str, about: os.stat_result, **how: object) -> None:
@@ -134,18 +148,24 @@ def _send(host: Shell, source: IO[bytes], final: str, about: os.stat_result, **h
 
 
 def get(
-    host: Shell, source: str, target: Path, *, on_progress: OnProgress = lambda _done, _all: None, patience: int = 6
+    host: Shell,
+    source: str,
+    target: Path,
+    *,
+    exact: bool = False,
+    on_progress: OnProgress = lambda _done, _all: None,
+    patience: int = 6,
 ) -> Copied:
     """Copy a file of the host to the local `target`: a file name, or a folder that exists. Keeps mode and time.
 
-    Resumes as `put` does. Raises CopyError, LinkLostError.
+    `exact` as in `put`; resumes as that does. Raises CopyError, LinkLostError.
     """
     sent = cuts = 0
     while True:
         try:
             size, mode, mtime_ns, sha256 = _examine(host, source)
-            final = target / Path(source).name if target.is_dir() else target
-            partial = final.with_name(f".labctl-{final.name[:80]}.{sha256[:24]}.partial")
+            final = target / Path(source).name if target.is_dir() and not exact else target
+            partial = final.with_name(_hidden(final.name, sha256))
             writer = _Writer(partial, size, on_progress)
             try:
                 script = f"dd if={quoted_path(source)} bs={_BLOCK} skip={writer.start // _BLOCK}"
@@ -154,7 +174,7 @@ def get(
                 sent += writer.close()
             if ended.exit_status != 0:
                 raise CopyError(f"{source} on {host.title} cannot be read: {complaints(ended.stderr)}")
-            _finish(partial, final, mode, mtime_ns, sha256)
+            _finish(partial, final, mode, mtime_ns, sha256, exact=exact)
             return Copied(size, sent, cuts, str(final))
         except (LinkLostError, HostUnreachableError) as exc:
             if cuts >= patience or (cuts == 0 and isinstance(exc, HostUnreachableError)):
@@ -185,7 +205,7 @@ def _examine(host: Shell, source: str) -> tuple[int, int, int, str]:
     return int(size), int(mode, 8), int(seconds) * 10**9 + int(fraction or 0), sha256
 
 
-def _finish(partial: Path, final: Path, mode: int, mtime_ns: int, sha256: str) -> None:
+def _finish(partial: Path, final: Path, mode: int, mtime_ns: int, sha256: str, *, exact: bool) -> None:
     with partial.open("rb+") as file:
         arrived = hashlib.file_digest(file, "sha256").hexdigest()
         os.fsync(file.fileno())
@@ -194,7 +214,7 @@ def _finish(partial: Path, final: Path, mode: int, mtime_ns: int, sha256: str) -
         raise CopyError(f"{final}: what arrived is not what was sent; was the file changed meanwhile?")
     partial.chmod(mode & 0o777)
     os.utime(partial, ns=(mtime_ns, mtime_ns))
-    if final.is_dir():
+    if final.is_dir() and not (exact and final.is_symlink()):
         partial.unlink()
         raise CopyError(f"{final} is a folder")
     partial.replace(final)

@@ -25,7 +25,7 @@ from drivers.ssh.warden import Warden
 _MOST_LINKS = 16
 # A failed attempt to connect stands for so long: many who ask at once share one attempt.
 _REFUSAL_S = 0.5
-_VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 Command = str | Sequence[str]
 """A line for the account's shell, or words that no shell looks at."""
 
@@ -303,7 +303,7 @@ def _body(command: Command) -> str:
 def _prefix(cwd: str | None, env: Mapping[str, str]) -> str:
     parts = []
     for name, value in env.items():
-        if not _VARIABLE.match(name):
+        if not _VARIABLE.fullmatch(name):
             raise ValueError(f"{name!r} is no name of an environment variable")
         parts.append(f"export {name}={shlex.quote(value)}; ")
     if cwd is not None:
@@ -312,8 +312,10 @@ def _prefix(cwd: str | None, env: Mapping[str, str]) -> str:
 
 
 def quoted_path(path: str | bytes) -> str:
-    """A path on the host for its shell; a leading ~/ is the account's home folder."""
+    """A path on the host for its shell; a leading ~/ is the account's home folder, a leading - is no option."""
     text = os.fsdecode(path)
+    if text.startswith("-"):
+        return shlex.quote(f"./{text}")
     if text == "~":
         return '"$HOME"'
     if text.startswith("~/"):

@@ -7,20 +7,58 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import fnmatch
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import paramiko
-from paramiko.hostkeys import HostKeys
+from paramiko.hostkeys import HostKeyEntry, HostKeys, InvalidHostKey
 
 from drivers.ssh.errors import HostKeyChangedError, HostKeyUnknownError, SshError
 from drivers.ssh.settings import SshSettings
 
 # The names of signature algorithms that prove possession of an RSA key (RFC 8332).
 _RSA = ("rsa-sha2-512", "rsa-sha2-256")
+_REVOKED = "@revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One line of the file; all empty where it is a comment. `marker`: "@revoked", "@cert-authority" or ""."""
+
+    text: str
+    marker: str = ""
+    names: tuple[str, ...] = ()
+    kind: str = ""
+    key: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> _Line:
+        fields = text.split()
+        if not fields or fields[0].startswith("#"):
+            return cls(text)
+        marker = fields.pop(0) if fields[0].startswith("@") else ""
+        return cls(text, marker, tuple(fields[0].split(",")), *fields[1:3]) if len(fields) > 2 else cls(text)
+
+    def about(self, host: str) -> bool:
+        """Whether it tells the key of that host, by its name or the hash of it."""
+        return not self.marker and any(_is(name, host) for name in self.names)
+
+    def revokes(self, host: str, shown: paramiko.PKey) -> bool:
+        """Whether that key may not be trusted for that host whatever else is said."""
+        if self.marker != _REVOKED or self.key != shown.get_base64():
+            return False
+        return any(_is(name, host) or fnmatch.fnmatchcase(host, name) for name in self.names)
+
+    def without(self, host: str) -> str:
+        """The line with nothing said of that host; empty where nothing is left."""
+        if not self.about(host):
+            return self.text
+        left = ",".join(name for name in self.names if not _is(name, host))
+        return f"{left} {self.kind} {self.key}\n" if left else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +76,12 @@ class KnownHosts:
 
     def check(self, settings: SshSettings, shown: paramiko.PKey) -> None:
         """Raises HostKeyUnknownError or HostKeyChangedError unless `shown` is the host's trusted key."""
+        if any(line.revokes(settings.known_as, shown) for line in self._lines()):
+            raise HostKeyChangedError(
+                f"the host key of {settings.title}, {shown.fingerprint}, is REVOKED in {self.path}: whoever shows it "
+                "may be anybody. Nothing was sent. Give the host a new key",
+                shown.fingerprint,
+            )
         known = self._keys(settings.known_as)
         if not known:
             raise HostKeyUnknownError(
@@ -66,28 +110,37 @@ class KnownHosts:
             except HostKeyUnknownError:
                 pass
             except HostKeyChangedError:
-                if not replace:
+                if not replace or any(line.revokes(settings.known_as, shown) for line in self._lines()):
                     raise
             else:
                 return False
-            lines = [line for line in self._lines() if not _names(line, settings.known_as)]
+            lines = [line.without(settings.known_as) for line in self._lines()]
             lines.append(f"{settings.known_as} {shown.get_name()} {shown.get_base64()}\n")
             _write(self.path.expanduser(), "".join(lines))
         return True
 
     def _keys(self, host: str) -> dict[str, paramiko.PKey]:
-        path = self.path.expanduser()
-        if not path.exists():
-            return {}
-        try:
-            entries: Mapping[str, paramiko.PKey] = HostKeys(str(path)).lookup(host) or {}
-        except (OSError, UnicodeDecodeError, paramiko.SSHException) as exc:
-            raise SshError(f"the known hosts in {path} cannot be read: {exc}") from exc
-        return dict(entries.items())
+        found: dict[str, paramiko.PKey] = {}
+        for number, line in enumerate(self._lines(), 1):
+            if not line.about(host):
+                continue
+            try:
+                entry = HostKeyEntry.from_line(f"{host} {line.kind} {line.key}")
+            except (InvalidHostKey, ValueError, paramiko.SSHException) as exc:
+                raise SshError(
+                    f"{self.path}:{number}: the key of {host} cannot be read; mend or delete the line"
+                ) from exc
+            if entry is not None and entry.key is not None:  # a kind that we know
+                found.setdefault(line.kind, entry.key)
+        return found
 
-    def _lines(self) -> list[str]:
+    def _lines(self) -> list[_Line]:
         path = self.path.expanduser()
-        return path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        try:
+            text = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
+        except OSError as exc:
+            raise SshError(f"the known hosts in {path} cannot be read: {exc.strerror}") from exc
+        return [_Line.parse(line) for line in text.splitlines(keepends=True)]
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -98,20 +151,16 @@ class KnownHosts:
             yield
 
 
-def _names(line: str, host: str) -> bool:
-    """Whether a line is about that host alone."""
-    fields = line.split()
-    if len(fields) < 3 or fields[0].startswith(("#", "@")):
-        return False
-    if fields[0].startswith("|1|"):
-        return HostKeys.hash_host(host, fields[0]) == fields[0]
-    return fields[0] == host
+def _is(name: str, host: str) -> bool:
+    if name.startswith("|1|"):
+        return bool(HostKeys.hash_host(host, name) == name)
+    return name == host
 
 
 def _write(path: Path, text: str) -> None:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

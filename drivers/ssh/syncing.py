@@ -101,7 +101,7 @@ def sync_to(
         _required(ended, host, f"{target} was not brought in step, a second run goes on")
         for each in large:
             name = os.fsdecode(each.path)
-            put(host, source / name, f"{target}/{name}", on_progress=_told(on_step, name))
+            put(host, source / name, f"{target}/{name}", exact=True, on_progress=_told(on_step, name))
     return _counted(todo, ours)
 
 
@@ -280,7 +280,8 @@ def sync_from(
     for each in todo.copy:
         if each.size >= _LARGE_BYTES:
             name = os.fsdecode(each.path)
-            get(host, f"{source}/{name}", target / name, on_progress=_told(on_step, name))
+            # A host that had us make a link earlier must not have a file written to where that leads.
+            get(host, f"{source}/{name}", target / name, exact=True, on_progress=_told(on_step, name))
     for each in (*todo.modes, *reversed(todo.folders)):
         _at(target, each).chmod(each.mode & 0o777)
     return _counted(todo, theirs)

@@ -13,6 +13,7 @@ from _wire import Wire
 
 from drivers.ssh import CopyError, HostUnreachableError, LinkLostError, SshHost
 from drivers.ssh.copying import get, put
+from drivers.ssh.host import quoted_path
 
 MEGABYTE = 1 << 20
 
@@ -36,6 +37,25 @@ def test_there_and_back_under_any_name(host: SshHost, tmp_path: Path, odd_names:
         assert copy.read_bytes() == source.read_bytes()
         assert (copy.stat().st_mode & 0o7777, copy.stat().st_mtime_ns) == (0o751, 10**18 + 123_456_789)
     assert names(far) == names(back) == [name]
+
+
+def test_a_name_may_be_as_long_as_can_be(host: SshHost, tmp_path: Path) -> None:
+    name = "界" * 85  # 255 bytes
+    (tmp_path / "source").write_bytes(b"content")
+    put(host, tmp_path / "source", f"{tmp_path}/{name}")
+    (tmp_path / "back").mkdir()
+    get(host, f"{tmp_path}/{name}", tmp_path / "back")
+    assert names(tmp_path / "back") == [name]
+
+
+@pytest.mark.parametrize("name", ["-", "-rf", "--help/x", "a b", "$(touch hacked)", "~root", "new\nline", "'"])
+def test_a_path_is_a_path_for_the_shell_whatever_it_looks_like(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir(parents=True)
+    quoted = quoted_path(name)
+    script = f"chmod 700 {quoted} && touch {quoted}/here && cd -- {quoted} && [ -e here ] && pwd -P"
+    ran = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ran.stdout == f"{(tmp_path / name).resolve()}\n"
+    assert not (tmp_path / "hacked").exists()
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_536, 65_537])

@@ -209,3 +209,6 @@ def test_nonsense_is_refused_before_it_is_sent(host: SshHost) -> None:
         host.exec("  ")
     with pytest.raises(ValueError, match="NUL"):
         host.exec(["printf", "a\0b"])
+    for name in ("A B", "1A", "A\n", "", "A;B"):
+        with pytest.raises(ValueError, match="no name of an environment variable"):
+            host.exec("true", env={name: "x"})

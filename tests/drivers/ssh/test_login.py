@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import paramiko
 import pytest
 from _sshd import Sshd, make_key, prepare, sshd
 
@@ -17,6 +18,7 @@ from drivers.ssh import (
     HostKeyUnknownError,
     HostUnreachableError,
     LoginRefusedError,
+    SshError,
     SshHost,
     SshSettings,
 )
@@ -144,6 +146,33 @@ def test_hashed_names_and_other_hosts_survive(server: Sshd, tmp_path: Path) -> N
     assert "192.0.2.1" not in path.read_text()
     for each in (other, settings):
         KnownHosts(path).check(each, key)
+
+
+def test_a_known_hosts_file_of_openssh_is_understood(tmp_path: Path) -> None:
+    path = tmp_path / "known_hosts"
+    old, _new, other = (make_key(tmp_path / name).with_suffix(".pub").read_text().split() for name in "abc")
+    settings = SshSettings("192.0.2.1", "x", known_hosts=path)
+    path.write_text(
+        f"# ours\n\n@cert-authority *.example {old[0]} {old[1]}\nnuc,192.0.2.1 {old[0]} {old[1]} of the lab\n"
+        f"192.0.2.1 ssh-of-the-future AAAA\n@revoked * {other[0]} {other[1]}\n"
+    )
+    keys = [paramiko.PKey.from_path(tmp_path / name) for name in "abc"]
+    known = KnownHosts(path)
+    known.check(settings, keys[0])
+    with pytest.raises(HostKeyChangedError, match="CHANGED"):
+        known.check(settings, keys[1])
+    assert known.trust(settings, keys[1], replace=True)
+    known.check(settings, keys[1])
+    with pytest.raises(HostKeyChangedError, match="CHANGED"):  # also where a line had told it of several hosts
+        known.check(settings, keys[0])
+    known.check(replace(settings, address="nuc"), keys[0])
+    for act in (known.check, lambda *given: known.trust(*given, replace=True)):
+        with pytest.raises(HostKeyChangedError, match="is REVOKED in"):
+            act(settings, keys[2])
+    assert "@cert-authority *.example" in path.read_text()
+    path.write_text("192.0.2.1 ssh-ed25519 AAA\n")
+    with pytest.raises(SshError, match=r"known_hosts:1: the key of 192\.0\.2\.1 cannot be read"):
+        known.check(settings, keys[0])
 
 
 def test_nobody_there(tmp_path: Path) -> None:

@@ -130,6 +130,19 @@ def test_a_large_file_goes_too(sync: Sync, tmp_path: Path) -> None:
     assert sync(source, target).nothing
 
 
+def test_a_large_file_never_goes_where_a_link_of_its_name_leads(
+    sync: Sync, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host could have had us make a link to ~/.ssh in one run, and in the next give a file of that name."""
+    monkeypatch.setattr("drivers.ssh.syncing._LARGE_BYTES", 1)
+    source, target = make(tmp_path / "s", {"authorized_keys": b"evil"}), make(tmp_path / "t", {})
+    (tmp_path / "outside").mkdir()
+    (target / "authorized_keys").symlink_to(tmp_path / "outside")
+    sync(source, target)
+    assert not list((tmp_path / "outside").iterdir())
+    assert contents(target) == contents(source)
+
+
 def test_a_full_disk_leaves_the_old_state(host: SshHost, tmp_path: Path, small_disk: Path) -> None:
     source = make(tmp_path / "s", {"a": b"new", "b": os.urandom(4 << 20)})
     target = make(small_disk / "t", {"a": b"old"})
