@@ -1,7 +1,7 @@
 """The peers of the desktop driver, pyatspi and dogtail, on an application that runs already. Run by the system's
 Python.
 
-`python3 _desktop_peer.py pyatspi|dogtail REPEATS`: one JSON object of times in milliseconds, medians.
+`python3 _desktop_peer.py pyatspi|dogtail APPLICATION REPEATS`: one JSON object of times in milliseconds, medians.
 """
 
 import json
@@ -23,9 +23,13 @@ def timed(work, repeats):
     return statistics.median(times)
 
 
-def calculator():
+APPLICATION = sys.argv[2]
+SOUGHT = {"mate-calc": "2", "gtk3-widget-factory": "Bottom"}[APPLICATION]
+
+
+def application():
     desktop = pyatspi.Registry.getDesktop(0)
-    return next(app for app in desktop if app and app.name == "mate-calc")
+    return next(app for app in desktop if app and app.name == APPLICATION)
 
 
 def showing(node):
@@ -33,7 +37,7 @@ def showing(node):
 
 
 def by_pyatspi(name):
-    return pyatspi.findDescendant(calculator(), lambda node: node.name == name and showing(node))
+    return pyatspi.findDescendant(application(), lambda node: node.name == name and showing(node))
 
 
 def tree(node):
@@ -44,12 +48,12 @@ def tree(node):
 
 
 def text_of(role):
-    bar = pyatspi.findDescendant(calculator(), lambda node: node.getRole() == role and showing(node))
+    bar = pyatspi.findDescendant(application(), lambda node: node.getRole() == role and showing(node))
     return bar.queryText().getText(0, -1)
 
 
 def power(find):
-    bar = pyatspi.findDescendant(calculator(), lambda n: n.getRole() == pyatspi.ROLE_EDITBAR and showing(n))
+    bar = pyatspi.findDescendant(application(), lambda n: n.getRole() == pyatspi.ROLE_EDITBAR and showing(n))
     bar.queryEditableText().setTextContents("")
     began = time.perf_counter()
     for name in NAMES:
@@ -60,7 +64,7 @@ def power(find):
 
 
 def main():
-    which, repeats = sys.argv[1], int(sys.argv[2])
+    which, repeats = sys.argv[1], int(sys.argv[3])
     if which == "dogtail":
         from dogtail.config import config  # noqa: PLC0415 - only where it is measured
 
@@ -68,13 +72,15 @@ def main():
         from dogtail.tree import root  # noqa: PLC0415 - reads the configuration above
 
         def find(name):
-            return root.application("mate-calc").child(name=name, showingOnly=True)
+            return root.application(APPLICATION).child(name=name, showingOnly=True)
     else:
         find = by_pyatspi
-    find("2")
-    found = {"find": timed(lambda: find("2"), repeats), "power": statistics.median(power(find) for _ in range(repeats))}
+    find(SOUGHT)
+    found = {"find": timed(lambda: find(SOUGHT), repeats)}
+    if APPLICATION == "mate-calc":
+        found["power"] = statistics.median(power(find) for _ in range(repeats))
     if which == "pyatspi":
-        found["source"] = timed(lambda: tree(calculator()), repeats)
+        found["source"] = timed(lambda: tree(application()), repeats)
     print(json.dumps(found))
 
 

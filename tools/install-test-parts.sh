@@ -8,7 +8,7 @@ libportaudio2 libasound2-plugins
 chromium chromium-driver firefox-esr
 openssh-server openssh-client openssl rsync socat ser2net uhubctl iproute2 curl
 postgresql-15 libfaketime
-xvfb at-spi2-core libatk-adaptor openbox mate-calc mousepad zenity featherpad
+xvfb at-spi2-core libatk-adaptor openbox mate-calc mousepad zenity featherpad gtk-3-examples
 "
 
 command -v npm >/dev/null 2>&1 || packages="$packages npm"

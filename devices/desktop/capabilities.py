@@ -31,6 +31,7 @@ class Settings:
     session_bus: str | None = None  # with `display`
     window_manager: str = "auto"  # auto, none, or a command
     home: str = "fresh"  # fresh, inherit, or a folder
+    animations: bool = False  # with a fresh home: whether GTK shows changes gradually
     click: str = "action"  # action or pointer
     hidden: bool = False  # find and list what is not shown as well
     scope: str = "window"  # where a find without an element looks: window or application
@@ -170,6 +171,7 @@ _LAB_KEYS = frozenset(
         "sessionBus",
         "windowManager",
         "home",
+        "animations",
         "click",
         "hidden",
         "scope",
@@ -214,6 +216,7 @@ def _settings(asked: dict[str, Any]) -> Settings:
         session_bus=read.text("lab:sessionBus"),
         window_manager=read.text("lab:windowManager") or "auto",
         home=read.text("lab:home") or ("fresh" if display is None else "inherit"),
+        animations=read.flag("lab:animations"),
         click=read.choice("lab:click", ("action", "pointer")),
         hidden=read.flag("lab:hidden"),
         scope=read.choice("lab:scope", ("window", "application")),

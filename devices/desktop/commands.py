@@ -14,10 +14,11 @@ from devices.desktop.atspi import ACCESSIBLE, VALUE
 from devices.desktop.capabilities import read_timeouts
 from devices.desktop.finding import find, identify, source, texts_of
 from devices.desktop.interact import Interaction
-from devices.desktop.mirror import Mirror, Node
+from devices.desktop.mirror import Mirror
 from devices.desktop.names import STATES, role_tag, state_names
 from devices.desktop.png import encode_png
 from devices.desktop.session import Session
+from devices.desktop.tree import Node
 from devices.desktop.x11 import Rect
 from devices.webdriver import ELEMENT_KEY, WebDriverError
 

@@ -48,6 +48,9 @@ OPENBOX_CONFIG = """<?xml version="1.0" encoding="UTF-8"?>
 </openbox_config>
 """
 
+# For a fresh home: changes are there at once, so that a test sees the end and not the way.
+GTK_SETTINGS = "[Settings]\ngtk-enable-animations=0\n"
+
 END_GRACE_S = 3.0
 
 
@@ -178,8 +181,15 @@ def _make_home(settings: Settings, desk: Desk) -> None:
     ):
         if name not in settings.environment:
             desk.environment[name] = str(home / place)
-    if "GSETTINGS_BACKEND" not in settings.environment and settings.home == "fresh":
+    if settings.home != "fresh":
+        return
+    if "GSETTINGS_BACKEND" not in settings.environment:
         desk.environment["GSETTINGS_BACKEND"] = "memory"
+    if not settings.animations:
+        for toolkit in ("gtk-3.0", "gtk-4.0"):
+            folder = home / ".config" / toolkit
+            folder.mkdir(parents=True)
+            (folder / "settings.ini").write_text(GTK_SETTINGS, encoding="utf-8")
 
 
 async def _start_answering(desk: Desk, command: tuple[str, ...], timeout_s: float, package: str) -> str:

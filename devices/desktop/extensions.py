@@ -10,7 +10,8 @@ from devices.desktop.atspi import SELECTION
 from devices.desktop.commands import Context, attribute, reference
 from devices.desktop.finding import roots
 from devices.desktop.interact import describe
-from devices.desktop.mirror import Mirror, Node
+from devices.desktop.mirror import Mirror
+from devices.desktop.tree import Node
 from devices.webdriver import ELEMENT_KEY, WebDriverError
 
 Extension = Callable[[Context, dict[str, Any]], Awaitable[Any]]

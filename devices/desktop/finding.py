@@ -8,9 +8,10 @@ from lxml import etree
 
 from devices.desktop import locators
 from devices.desktop.atspi import ACCESSIBLE, COMPONENT, TEXT, AtspiError, Call, Ref, property_call, property_value
-from devices.desktop.mirror import Mirror, Node
+from devices.desktop.mirror import Mirror
 from devices.desktop.session import Session
 from devices.desktop.source import build_document, to_xml
+from devices.desktop.tree import Node
 from devices.desktop.x11 import Rect
 from devices.webdriver import WebDriverError
 
@@ -38,7 +39,7 @@ async def roots(session: Session, start: Node | None, mirror: Mirror | None) -> 
     if start is not None and mirror is not None:
         return [(mirror, start)]
     if session.settings.scope == "application" or session.settings.whole_desktop:
-        await session.gather()
+        await session.gather(follow=True)
         return [(each, each.root) for each in session.mirrors]
     current, window = await session.current()
     return [(current, window), *((current, popup) for popup in current.popups())]
@@ -50,24 +51,42 @@ async def find(session: Session, using: object, value: object, element: str | No
     Raises WebDriverError("no such element") when nothing is found and `many` is false.
     """
     strategy, expression = locators.check(using, value)
+    # These look at states that an application may change without a word after input.
+    thorough = strategy in locators.NEEDS_TEXTS
 
     async def look() -> list[str] | None:
+        if thorough:
+            await session.refresh()
+        matches = await search()
+        if any(each.doubted for each in session.mirrors) and (not matches or await _renamed(session, matches)):
+            await session.refresh()
+            matches = await search()
+        return [session.element_id(owner, node) for owner, node in matches] or None
+
+    async def search() -> list[tuple[Mirror, Node]]:
         mirror, start = (None, None) if element is None else await session.element(element)
         if mirror is not None:
-            await mirror.refresh()
+            await mirror.follow()
         places = await roots(session, start, mirror)
         matches = await _match(session, strategy, expression, places, whole=start is None)
-        return [session.element_id(owner, node) for owner, node in (matches if many else matches[:1])] or None
+        return matches if many else matches[:1]
 
     found = await session.until(look, session.implicit_s)
     if found is None:
-        # An event may have been missed (scrolling tells nothing): read everything once more before saying no.
+        # Something may have changed without a word: read everything once more before saying no.
         for each in session.mirrors:
-            each.mark_stale()
+            each.doubt()
         found = await look()
     if found is None and not many:
         raise WebDriverError("no such element", _nothing(session, strategy, expression))
     return found or []
+
+
+async def _renamed(session: Session, matches: list[tuple[Mirror, Node]]) -> bool:
+    """Whether one of them has got another name without a word, as GTK's font button does."""
+    doubtful = [node for mirror, node in matches if mirror.doubted]
+    names = await session.bus.batch([property_call(node.ref, ACCESSIBLE, "Name") for node in doubtful])
+    return any(property_value(name, "") != node.name for name, node in zip(names, doubtful, strict=True))
 
 
 def _nothing(session: Session, strategy: str, expression: str) -> str:
@@ -148,6 +167,7 @@ async def texts_of(session: Session, nodes: list[Node]) -> dict[Node, str]:
 
 async def source(session: Session) -> str:
     """The tree of the current window (or of all, by lab:scope) as XML, with identifiers, texts and places."""
+    await session.gather()
     nodes = [root for _, root in await roots(session, None, None)]
     include = _include(session, nodes)
     listed = [*nodes, *locators.walk_included(nodes, include)]

@@ -14,8 +14,9 @@ from dbus_fast import Variant
 from devices.desktop.actions import Action, Button, Key, Move, Pause, Scroll, Tick, tick_duration_ms
 from devices.desktop.atspi import ACTION, COMPONENT, EDITABLE_TEXT, TEXT, VALUE, AtspiError, Call
 from devices.desktop.keys import NULL_KEY, is_modifier
-from devices.desktop.mirror import Mirror, Node
+from devices.desktop.mirror import Mirror
 from devices.desktop.session import Session
+from devices.desktop.tree import Node
 from devices.desktop.x11 import BUTTONS, SHIFT, WHEEL, Rect
 from devices.webdriver import WebDriverError
 
@@ -148,7 +149,7 @@ class Interaction:
         answered = number is None or await session.x(lambda: session.display.ping(number))
         for each in session.mirrors:
             if each.alive:
-                each.mark_stale()
+                each.doubt()
         if not answered:
             await session.refresh()  # says so if it hangs; an application may also answer no pings
 

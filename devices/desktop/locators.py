@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from cssselect import GenericTranslator, SelectorError
 from lxml import etree
 
-from devices.desktop.mirror import Node
 from devices.desktop.names import role_tag
+from devices.desktop.tree import Node
 from devices.webdriver import WebDriverError
 
 STRATEGIES = (

@@ -25,8 +25,9 @@ from devices.desktop.atspi import (
 )
 from devices.desktop.capabilities import Settings
 from devices.desktop.desk import Desk, marked, open_desk, window_manager
-from devices.desktop.mirror import Mirror, Node
+from devices.desktop.mirror import Mirror
 from devices.desktop.names import DIALOG_ROLES, has_state
+from devices.desktop.tree import Node
 from devices.desktop.x11 import Display, Rect
 from devices.webdriver import WebDriverError
 
@@ -170,8 +171,10 @@ class Session:
             found.append(mirror)
         return found
 
-    async def gather(self) -> None:
-        """Bring the list of this session's applications, and their trees, up to date."""
+    async def gather(self, *, follow: bool = False) -> None:
+        """Bring the list of this session's applications, and their trees, up to date; with `follow` as far as
+        `Mirror.follow` does.
+        """
         for ref in await self.bus.applications():
             if any(mirror.root.ref.bus == ref.bus for mirror in self.mirrors):
                 continue
@@ -181,7 +184,7 @@ class Session:
                 mirror.root.name = await self.bus.property(ref, ACCESSIBLE, "Name")
             if self._ours(mirror):
                 self.mirrors.append(mirror)
-        await self.refresh()
+        await self.refresh(follow=follow)
 
     def _ours(self, mirror: Mirror) -> bool:
         settings = self.settings
@@ -229,15 +232,18 @@ class Session:
             if found is not None or left <= 0:
                 return found
             await self.wait_change(min(left, LOOK_AGAIN_S))
+            if not self.changed.is_set():
+                for mirror in self.mirrors:
+                    mirror.check()
 
-    async def refresh(self) -> None:
-        """Bring all mirrors up to date; those of applications that ended go. "no such window" when none is left of
-        some.
+    async def refresh(self, *, follow: bool = False) -> None:
+        """Bring all mirrors up to date, with `follow` as far as `Mirror.follow` does; those of applications that ended
+        go. "no such window" when none is left of some.
         """
         had = bool(self.mirrors)
         for mirror in list(self.mirrors):
             try:
-                await mirror.refresh()
+                await (mirror.follow() if follow else mirror.refresh())
             except WebDriverError as error:
                 if error.code != "no such window":
                     raise
@@ -269,8 +275,8 @@ class Session:
         self.window = best[0].ref if best else None
 
     async def current(self) -> tuple[Mirror, Node]:
-        """The current window; raises WebDriverError("no such window") when it was closed."""
-        await self.gather()
+        """The current window, after `Mirror.follow`; raises WebDriverError("no such window") when it was closed."""
+        await self.gather(follow=True)
         if self.window is None and self.settings.whole_desktop:
             self.choose_window()
         for mirror, node in self.windows():

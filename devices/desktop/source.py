@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 from lxml import etree
 
-from devices.desktop.mirror import Node
 from devices.desktop.names import has_state, role_tag
+from devices.desktop.tree import Node
 from devices.desktop.x11 import Rect
 
 # States as attributes, "true" or absent; those that every element has are left out.
