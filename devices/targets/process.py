@@ -149,8 +149,7 @@ class WatchedServer:
                 env=environment,
                 start_new_session=True,
             )
-        if self.program.nice:
-            give_precedence(process.pid, self.program.nice)
+        give_precedence(process.pid, self.program.nice)  # not the daemon's, which goes first
         with contextlib.suppress(OSError):  # a full disk keeps no browser from running
             self._note.write_text(f"{process.pid} {_started(process.pid)}", encoding="ascii")
         return process

@@ -57,6 +57,20 @@ def process_of(server: WatchedServer) -> int:
     return server._process.pid
 
 
+def test_it_does_not_go_before_others_as_the_daemon_does(watched):
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, -5)
+    except OSError:
+        pytest.skip("the system lets nobody go before others")
+    try:
+        server = watched(command(TRIVIAL))
+        watched.until(lambda: server.state is ServerState.READY)
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, ours)
+    assert os.getpriority(os.PRIO_PROCESS, process_of(server)) == 0
+
+
 def test_it_is_ready_once_it_answers(watched):
     server = watched(command(TRIVIAL))
     assert server.wait_ready(60)
