@@ -285,7 +285,9 @@ def grant_of(connection: sa.Connection, row: sa.Row[Any], duration_s: float | No
 
 def memory_of(transaction: Transaction) -> Memory:
     if not transaction.turn.fresh or transaction.touched:  # no other writer comes between
-        transaction.memory.refresh(transaction.connection, transaction.touched)
+        if transaction.touched or transaction.turn.revision is not None:  # what is read is not committed yet
+            on_rollback(transaction, transaction.memory)
+        transaction.memory.refresh(transaction.connection)
         transaction.turn.fresh = True
     return transaction.memory
 

@@ -47,14 +47,19 @@ class Memory:
     active: dict[str, Active] = field(default_factory=dict)
     made_ready: set[str] = field(default_factory=set)  # devices that hooks follow each lease of
     prepared: set[str] = field(default_factory=set)  # devices that hooks precede each lease of
+    touched: set[str] = field(default_factory=set)  # devices changed by this daemon since they were looked at
     revision: int | None = None
 
     def forget(self) -> None:
         """What is known may be wrong."""
         self.revision = None
 
-    def refresh(self, connection: sa.Connection, touched: set[str]) -> None:
-        """Take in what was committed since, and the devices `touched` in the present transaction."""
+    def refresh(self, connection: sa.Connection) -> None:
+        """Take in what was committed since, and the devices that this daemon touched.
+
+        Writes that share a commit share its revision, too: what one of them touches after another noted the revision
+        is found by no other sign.
+        """
         present = connection.execute(_REVISION).scalar() or 0
         if self.revision is None:
             self.board, self.active = Board(), {}
@@ -63,9 +68,9 @@ class Memory:
         elif present != self.revision:
             self._take_devices(connection, devices.c.revision > self.revision)
             self._take_leases(connection, leases.c.revision > self.revision)
-        if touched:
-            self._take_devices(connection, devices.c.name.in_(touched))
-            touched.clear()
+        if self.touched:
+            self._take_devices(connection, devices.c.name.in_(self.touched))
+            self.touched.clear()
         self.revision = present
 
     def _take_devices(self, connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:

@@ -32,7 +32,7 @@ class Transaction:
         self.memory = memory
         self.turn = turn
         self.counted = False  # whether the revision of the turn was counted up here
-        self.touched: set[str] = set()  # devices changed here that `memory` does not know of yet
+        self.touched = memory.touched  # devices changed that `memory` does not know of yet
         self.topics: set[str] = set()  # what changed: "events", "leases"
         self.undo: list[Callable[[], None]] = []  # called when it is rolled back
         self._backend = backend

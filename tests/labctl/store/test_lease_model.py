@@ -175,7 +175,7 @@ class LeaseMachine(RuleBasedStateMachine):
     def nobody_waits_for_what_a_fresh_look_at_everything_would_grant(self) -> None:
         def look(transaction: Transaction) -> list[str]:
             fresh = Memory(rules=transaction.memory.rules)
-            fresh.refresh(transaction.connection, set())
+            fresh.refresh(transaction.connection)
             return [each.request.id for each in decide(fresh.board, transaction.now, fresh.rules)]
 
         self.change(1, lambda _transaction: None)  # time goes on a little between the steps
