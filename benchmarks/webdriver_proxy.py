@@ -78,11 +78,14 @@ class Client:
 
 
 @contextmanager
-def process(command: list[str], log: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
+def process(
+    command: list[str], log: Path, stdin: int = subprocess.DEVNULL, **environment: str
+) -> Iterator[subprocess.Popen[str]]:
     """A process of a session of its own, ended with all that it started."""
     with log.open("wb") as errors:
         child = subprocess.Popen(
             command,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
@@ -135,9 +138,9 @@ class Bench:
         self.folder = folder
         self.count = 0
 
-    def start(self, command: list[str], **environment: str) -> subprocess.Popen[str]:
+    def start(self, command: list[str], stdin: int = subprocess.DEVNULL, **environment: str) -> subprocess.Popen[str]:
         self.count += 1
-        return self.stack.enter_context(process(command, self.folder / f"{self.count}.log", **environment))
+        return self.stack.enter_context(process(command, self.folder / f"{self.count}.log", stdin, **environment))
 
     def trivial(self) -> str:
         child = self.start([sys.executable, str(ROOT / "benchmarks" / "_webdriver_target.py")])

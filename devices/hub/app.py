@@ -9,6 +9,8 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import structlog
+
 from devices.hub import asgi, sockets, transfers
 from devices.hub.addresses import BIDI, CDP
 from devices.hub.asgi import ClientGoneError, Receive, Scope, Send, Visit, error_reply, json_reply
@@ -22,6 +24,7 @@ from devices.hub.upstream import length_of
 from devices.recording import Command, Recorder
 from devices.webdriver import HTTP_STATUS, WebDriverError
 
+log = structlog.get_logger(__name__)
 _LARGEST_NEW_SESSION = 64 << 20  # capabilities carry browser profiles and extensions
 _CUT = "the target's body broke off; the connection is cut, since the status is out already"
 
@@ -63,6 +66,12 @@ class Hub:
             reply = error_reply(exc)
         except ClientGoneError:
             return
+        except ConnectionError:  # of ours: the connection has to be cut
+            raise
+        except Exception as exc:
+            log.exception("a WebDriver request failed", method=visit.method, path=visit.scope["path"])
+            told = f"the lab failed at {visit.method} {visit.scope['path']}, and says in its log how: {exc!r}"
+            reply = error_reply(WebDriverError("unknown error", told))
         if reply is not None:
             await asgi.send_reply(visit.send, reply)
 
@@ -79,7 +88,7 @@ class Hub:
                 raise WebDriverError("unknown method", f"{visit.method} {path}: a session is opened with POST")
             return await self._new_session(name, visit)
         if path == "/status":
-            return json_reply(self._status())
+            return json_reply(await self._status())
         known = "POST /session, GET /status and what is below /session/{id}"
         raise WebDriverError("unknown command", f"{visit.method} {self._prefix}{path} is not known; known are {known}")
 
@@ -93,11 +102,16 @@ class Hub:
             raise WebDriverError("invalid session id", f"session {identifier} belongs to somebody else")
         return session
 
-    def _status(self) -> dict[str, Any]:
+    async def _status(self) -> dict[str, Any]:
+        """`ready`: a request for a session need not wait. It may come all the same, and is queued then."""
         table = self.lifecycle.table
         waiting, count = len(table.waiting), len(table)
         message = f"{count} sessions open, {waiting} requests waiting for a device"
-        return {"ready": True, "message": message, "lab": {"sessions": count, "waiting": waiting}}
+        return {
+            "ready": await self.lifecycle.ready(),
+            "message": message,
+            "lab": {"sessions": count, "waiting": waiting},
+        }
 
     # New Session
 
@@ -127,7 +141,7 @@ class Hub:
         try:
             if tail == "" and visit.method == "DELETE":
                 return await self._quit(session, visit)
-            if tail == "/lab/verdict" and visit.method == "POST":
+            if tail == "/lab/verdict" and visit.method == "POST" and not session.placement.target.hub:
                 return self._declare(session, await visit.whole_body(1 << 20))
             if tail.startswith("/se/file") and (own := await self._transfer(session, tail, visit)) is not None:
                 return own

@@ -135,7 +135,7 @@ def _validate_proxy(value: Any, where: str) -> None:
     if not isinstance(value, dict):
         raise _invalid(where, "must be an object")
     kind = value.get("proxyType")
-    if kind not in _PROXY_TYPES:
+    if not isinstance(kind, str) or kind not in _PROXY_TYPES:
         raise _invalid(f"{where}.proxyType", f"must be one of {', '.join(sorted(_PROXY_TYPES))}")
     for name, part in value.items():
         if name in ("proxyAutoconfigUrl", "httpProxy", "sslProxy", "socksProxy", "ftpProxy"):

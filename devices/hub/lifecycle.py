@@ -63,6 +63,10 @@ class Lifecycle:
         self._look = asyncio.Event()
         self._closing = False
 
+    async def ready(self) -> bool:
+        """Whether a request for a session would have a device at once."""
+        return not self._closing and await self._provider.ready()
+
     # Beginning
 
     async def open(self, parameters: Any, owner: str, websockets: str) -> tuple[Session, dict[str, Any]]:
@@ -140,7 +144,7 @@ class Lifecycle:
             message = f"{placement.device}: no session could be begun: {exc}"
             data = {"device": placement.device, "suspect": True}
             raise WebDriverError("session not created", message, data=data) from exc
-        target_id, capabilities = _parse_created(reply, placement.device)
+        target_id, capabilities = _parse_created(reply, placement.device, named=target.hub)
         recording = self._recorder.open(placement.folder, commands=record.commands, mask=record.mask)
         recording.note(
             asked[0],
@@ -345,7 +349,8 @@ def _with_downloads(candidate: Candidate, placement: Placement, defaults: Mappin
     return replace(candidate, capabilities=with_defaults(preferences, rest))
 
 
-def _parse_created(reply: Reply, device: str) -> tuple[str, dict[str, Any]]:
+def _parse_created(reply: Reply, device: str, *, named: bool) -> tuple[str, dict[str, Any]]:
+    """The session that a target began. `named`: its errors name the device already."""
     body = reply.whole()
     try:
         value = json.loads(body)["value"]
@@ -357,6 +362,7 @@ def _parse_created(reply: Reply, device: str) -> tuple[str, dict[str, Any]]:
             return target_id, capabilities
     if isinstance(value, dict) and isinstance(value.get("error"), str):
         code = value["error"] if value["error"] in HTTP_STATUS else "session not created"
-        raise WebDriverError(code, f"{device}: {value.get('message', '')}", data={"device": device})
+        told = str(value.get("message", ""))
+        raise WebDriverError(code, told if named else f"{device}: {told}", data={"device": device})
     message = f"{device}: its target answered New Session with status {reply.status} and no session: {body[:200]!r}"
     raise WebDriverError("session not created", message, data={"device": device, "suspect": True})

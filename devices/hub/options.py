@@ -46,7 +46,7 @@ class LabOptions:
     """`lab:device`, `lab:labels`, `lab:lease`, `lab:job`, `lab:record`, `lab:idleTimeout`, `lab:queueTimeout` and
     `lab:healing`.
 
-    None: the lab's own default.
+    None: the lab's own default. `asked`: these capabilities as the client said them.
     """
 
     device: str | None = None
@@ -57,6 +57,7 @@ class LabOptions:
     idle_timeout_s: float | None = None
     queue_timeout_s: float | None = None
     healing: HealingOptions = HealingOptions()
+    asked: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 def split(capabilities: Mapping[str, Any]) -> tuple[dict[str, Any], LabOptions]:
@@ -70,7 +71,7 @@ def split(capabilities: Mapping[str, Any]) -> tuple[dict[str, Any], LabOptions]:
     for name, value in capabilities.items():
         if name in _PARSERS:
             attribute, parse = _PARSERS[name]
-            options = replace(options, **{attribute: parse(name, value)})
+            options = replace(options, asked={**options.asked, name: value}, **{attribute: parse(name, value)})
             continue
         if name.startswith(PREFIX) and (close := difflib.get_close_matches(name, _PARSERS, n=1, cutoff=_SLIP)):
             raise _invalid(name, f"is not known; did you mean {close[0]}?")

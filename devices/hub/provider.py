@@ -74,3 +74,6 @@ class Provider(Protocol):
         `waiting` is told why it takes time, whenever that changes. Cancelled when nobody waits any more. Raises
         `devices.webdriver.WebDriverError` "session not created" where no device could ever do.
         """
+
+    async def ready(self) -> bool:
+        """Whether there is a device that nobody holds, so that some request for a session need not wait."""

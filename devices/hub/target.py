@@ -65,12 +65,14 @@ class Target:
 
     `defaults` lie beneath what a client asks for. `reach` says where an address as the target's machine sees it, such
     as a DevTools port, is reached from here (None: as the target itself). `local`: it sees this machine's files.
+    `hub`: it is a hub like this one, with the device behind it: what a client says to the lab is for that one.
     """
 
     url: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
     reach: Callable[[str, int], Awaitable[tuple[str, int]]] | None = None
     local: bool = False
+    hub: bool = False
     start_timeout_s: float = 180.0
     command_timeout_s: float = 330.0
 

@@ -17,9 +17,13 @@ from labctl.auth.tokens import presented
 from labctl.requests import RequestInfo, begin_request
 from labctl.webdriver import PREFIX, WebDriverService
 
+_SESSION, _STATUS = "/session", "/status"
+
 
 class MountWebDriver:
     """ASGI: commands and websockets below /webdriver go to the hub, everything else to `app`.
+
+    So do /session and /status: clients that take a host and a port but no path find the hub there, as they find a Grid.
 
     The hub's sessions live in the loop that serves, and end when the server says that it is about to.
     """
@@ -34,8 +38,7 @@ class MountWebDriver:
         if scope["type"] == "lifespan":
             await self._live(scope, receive, send)
             return
-        path: str = scope["path"]
-        if path.startswith(PREFIX) and (len(path) == len(PREFIX) or path[len(PREFIX)] == "/"):
+        if _for_the_hub(scope["path"]):
             await self._webdriver(scope, receive, send)
         else:
             await self._app(scope, receive, send)
@@ -59,3 +62,9 @@ class MountWebDriver:
         check_origin(principal, Headers(scope=scope))
         begin_request(RequestInfo(principal=str(principal), address=address))
         return principal
+
+
+def _for_the_hub(path: str) -> bool:
+    if path.startswith(PREFIX):
+        return len(path) == len(PREFIX) or path[len(PREFIX)] == "/"
+    return path in (_SESSION, _STATUS) or path.startswith(f"{_SESSION}/")

@@ -38,6 +38,11 @@ class DeviceConfig(Section):
     hooks: HooksSection = HooksSection()
 
     @property
+    def offered(self) -> dict[str, Any] | None:
+        """What clients of WebDriver may ask for; None of a device that they cannot ask for."""
+        return None
+
+    @property
     def capabilities(self) -> tuple[str, ...]:
         """What it can do, where that depends on more than its kind."""
         return self.offers

@@ -64,6 +64,7 @@ def _take(
         "model": device.model,
         "site": device.site,
         "capabilities": list(device.capabilities),
+        "matches": device.offered,
         "daemon": None if device.kind == "room" else transaction.daemon,
         "offline": offline,
         "made_ready": bool(device.hooks.after),

@@ -71,6 +71,7 @@ devices = Table(
     Column("revision", _Big, nullable=False, server_default=text("0")),  # of the lab, at its last change
     Column("made_ready", Boolean, nullable=False, server_default=text("false")),  # whether hooks follow each lease
     Column("prepared", Boolean, nullable=False, server_default=text("false")),  # whether hooks precede it
+    Column("matches", JSON(none_as_null=True)),  # what WebDriver's clients may ask for; NULL of other devices
     Index(None, "revision"),
 )
 

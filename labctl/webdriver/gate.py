@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
+from contextvars import ContextVar
 from typing import Any
 from urllib.parse import urlsplit
 
 from devices.hub import RefusedError
 from devices.webdriver import WebDriverError
 from labctl.auth import LOCAL_ADMINISTRATOR, Principal, Resource, may
+from labctl.auth.tokens import presented
 from labctl.errors import LabError, NotAuthenticatedError
 
+PREFIX = "/webdriver"
 _REMEMBERED = 10_000
 # In the scope of a request that a step made: whose session it is. No request from outside can have it.
 STEP = "labctl.step"
 _CHALLENGE = ((b"www-authenticate", b'Basic realm="labctl: the token is the password", charset="UTF-8"'),)
+_TOKEN: ContextVar[str | None] = ContextVar("webdriver_token", default=None)
+
+
+def token_of_request() -> str | None:
+    """The token that the request under way came with."""
+    return _TOKEN.get()
 
 
 class PrincipalGate:
@@ -40,6 +49,7 @@ class PrincipalGate:
             if len(self.principals) >= _REMEMBERED:
                 self.principals.clear()
             self.principals[principal.name] = principal
+        _TOKEN.set(presented(scope["headers"]))
         return principal.name
 
     def may_use(self, name: str, owner: str) -> bool:

@@ -1,160 +1,82 @@
-"""Leases for WebDriver sessions: finds the devices that would do, waits for one, and keeps the books of its session."""
+"""Leases for WebDriver sessions: finds the devices that would do, here or at another daemon, and waits for one."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import mimetypes
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
-from devices.hub import Candidate, Ending, LabOptions, Target, admits, misfit
-from devices.recording import Kept
+from devices.hub import Candidate, LabOptions, Target
+from devices.hub.options import NOTHING
 from devices.webdriver import WebDriverError
 from drivers.errors import DeviceError
 from labctl.auth import Principal, Resource, authorise, may
-from labctl.config.webdriver import WebDriverConfig
-from labctl.errors import LabError
-from labctl.leases import Leases
+from labctl.errors import LabError, UnavailableError
+from labctl.health.readiness import until_ready
 from labctl.matching import Requirement
-from labctl.store import ArtifactStore, Store, findings, leasing
+from labctl.store import leasing
+from labctl.store.identifiers import new_id
 from labctl.store.leasing import Grant
 from labctl.store.tables import leases
+from labctl.store.transaction import Transaction
 from labctl.webdriver import books
 from labctl.webdriver.books import LANE, SessionRun
-from labctl.webdriver.targets import Targets
+from labctl.webdriver.catalogue import (
+    Catalogue,
+    any_free,
+    document,
+    offers_elsewhere,
+    own_offers,
+    why_none,
+    worded,
+)
+from labctl.webdriver.gate import PREFIX, token_of_request
+from labctl.webdriver.placement import LabPlacement, Parts, Placed, PlacementElsewhere
 
-Result = TypeVar("Result")
 log = structlog.get_logger(__name__)
 # As a run's: short and renewed, so that a daemon that dies loses it soon.
 LEASE_S = 30.0
-SERVER_LOG, PHONE_LOG = "server.log", "phone.log"
 _EXPLAIN_EVERY_S = 5.0  # what a request waits for changes, and a wake-up may be lost
+# The daemon of the device has time limits of its own and says what came of them; these are for a daemon that is stuck.
+_ELSEWHERE_START_S, _ELSEWHERE_COMMAND_S = 900.0, 3600.0
+_NOT_PASSED_ON = frozenset({"lab:device", "lab:labels", "lab:queueTimeout"})
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What placing needs of the daemon. `threads`: for what waits for the database."""
+class _Request:
+    """A request for a session. `token`: what its client came with, for another daemon to judge."""
 
-    store: Store
-    leases: Leases
-    artifacts: ArtifactStore
-    targets: Targets
-    scratch: Path
-    threads: Executor
-
-    async def run(self, work: Callable[..., Result], *arguments: Any) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self.threads, work, *arguments)
-
-
-@dataclass(frozen=True)
-class LabPlacement:
-    """A leased device. `own_lease`: it ends with the session."""
-
-    parts: Parts
-    device: str
-    target: Target
+    principal: Principal
     candidates: Sequence[Candidate]
-    run: SessionRun
-    folder: Path
-    own_lease: bool
-    log_offset: int
-    sessions: dict[str, int]  # of each device
-    about: Mapping[str, Any] = field(default_factory=dict)
+    catalogue: Catalogue
+    token: str | None
 
-    async def began(self, session: str, capabilities: Mapping[str, Any]) -> None:
-        told = {name: capabilities.get(name) for name in ("browserName", "browserVersion", "platformName")}
-        self._emit("webdriver.opened", session=session, **{name: value for name, value in told.items() if value})
+    def fitting(self) -> list[list[str]]:
+        """The devices that would do, for each candidate. Raises WebDriverError when there are none."""
+        offers = self.catalogue.items()
+        found = [[name for name, offer in offers if offer.fits(name, each)] for each in self.candidates]
+        if not any(found):
+            raise WebDriverError("session not created", why_none(self.catalogue, self.candidates))
+        return found
 
-    async def healed(self, told: Mapping[str, Any]) -> None:
-        kind = "webdriver.healed" if told["healed"] else "webdriver.healing_suggested"
-        self._emit(kind, **told)
-        await self.parts.run(self._measure_healing, told)
+    def allowed(self, fitting: list[list[str]]) -> list[list[str]]:
+        """Those of the devices that the client may have sessions on. Raises NotAllowedError when there are none."""
+        who = self.principal
+        found = [[each for each in names if may(who, "webdriver.open", Resource("device", each))] for names in fitting]
+        chosen = next(names for names in (*found, *fitting) if names)
+        authorise(who, "webdriver.open", Resource("device", chosen[0]))
+        return found
 
-    def _measure_healing(self, told: Mapping[str, Any]) -> None:
-        low = told["threshold"] if told["healed"] else None
-        row = {
-            "name": f"healing of {told['broken']}, now {told['replacement']}",
-            "value": told["confidence"],
-            "unit": "1",
-            "low": low,
-            "high": None,
-            "verdict": None,
-        }
-        place = {"lane": None, "number": None, "attempt": None}
-        step = f"WebDriver on {self.device}"
-        self.parts.store.write(
-            lambda transaction: findings.add_measurements(transaction, self.run.run, place, step, [row])
-        )
-
-    async def free(self, ending: Ending) -> None:
-        """Raises LabError when the database takes nothing; the lease then runs out by itself."""
-        if ending.suspect:
-            await self.parts.run(self.parts.targets.look_after, self.device, ending.reason)
-        self.sessions[self.device] -= 1
-        if self.device in self.parts.targets.phones.sections:
-            await self.parts.run(self._leave_phone)
-        if self.own_lease:
-            await self.parts.run(self._release, ending.reason)
-
-    def _leave_phone(self) -> None:
-        """Take a phone's log, and make it clean for whoever comes next."""
-        targets = self.parts.targets
-        try:
-            told = targets.phones.end(self.device, lease_over=self.own_lease)
-            if told:
-                (self.folder / PHONE_LOG).write_text(told, encoding="utf-8")
-        except (DeviceError, OSError) as exc:
-            log.warning("a phone was not left as it was found", device=self.device, error=str(exc))
-            targets.doubt(self.device, f"it could not be made clean after a session: {exc}")
-
-    def _release(self, reason: str) -> None:
-        try:
-            self.parts.leases.release(self.run.lease, f"its WebDriver session ended: {reason}")
-        except LabError as exc:  # it had run out or was taken away, which may be why the session ended
-            log.info("the lease of a session was over", device=self.device, error=str(exc))
-
-    async def conclude(self, ending: Ending, files: Sequence[Kept]) -> None:
-        self._emit("webdriver.closed", verdict=ending.verdict, reason=ending.reason)
-        await self.parts.run(self._conclude, ending, files)
-
-    def _conclude(self, ending: Ending, files: Sequence[Kept]) -> None:
-        parts, verdict, reason = self.parts, ending.verdict.value, ending.reason
-        try:
-            server_log = parts.targets.log_since(self.device, self.log_offset)
-            for each in files:
-                self._keep(each)
-            if server_log:
-                (self.folder / SERVER_LOG).write_bytes(server_log)
-            for name in (SERVER_LOG, PHONE_LOG):
-                if (self.folder / name).is_file():
-                    self._keep(Kept(self.folder / name, name, "text/plain"))
-        except (OSError, SQLAlchemyError) as exc:
-            log.error("what a session recorded was not kept", run=self.run.run, error=str(exc))
-            reason = f"{reason}; what was recorded is not complete: {exc}"
-        finally:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            parts.store.write(lambda transaction: books.finish(transaction, self.run, verdict, reason))
-
-    def _keep(self, kept: Kept) -> None:
-        prefix = f"{self.device}-" if self.run.joined else ""
-        media_type = kept.media_type or mimetypes.guess_type(kept.name)[0] or "application/octet-stream"
-        stored = asdict(self.parts.artifacts.put(self.run.run, kept.file))
-        row = {"name": prefix + kept.name, "media_type": media_type, **stored}
-        self.parts.store.write(lambda transaction: findings.add_artifact(transaction, self.run.run, row))
-
-    def _emit(self, kind: str, **data: Any) -> None:
-        about = {"device": self.device, "job": self.run.job, "run": self.run.run, "lease": self.run.lease}
-        self.parts.store.submit(lambda transaction: transaction.emit(kind, **about, **data))
+    def admitted(self, device: str) -> list[Candidate]:
+        """The candidates that a device is for, with the options of the first of them."""
+        admitted = [each for each in self.candidates if self.catalogue[device].fits(device, each)]
+        return [each for each in admitted if each.options == admitted[0].options]
 
 
 class LabProvider:
@@ -163,66 +85,59 @@ class LabProvider:
     def __init__(self, parts: Parts, principals: Mapping[str, Principal]) -> None:
         self._parts = parts
         self._principals = principals
-        self._sessions: dict[str, int] = dict.fromkeys(parts.targets.configs, 0)
+        self._own = own_offers(parts.targets.configs)
+        self._sessions: dict[str, int] = dict.fromkeys(self._own, 0)
 
-    async def acquire(
-        self, candidates: Sequence[Candidate], owner: str, waiting: Callable[[str], None]
-    ) -> LabPlacement:
+    async def acquire(self, candidates: Sequence[Candidate], owner: str, waiting: Callable[[str], None]) -> Placed:
         """A device for the first candidate that has one. Raises WebDriverError."""
-        principal = self._principals[owner]
+        run = self._parts.run
         try:
-            fitting = self._fitting(candidates)
+            catalogue = {**await run(self._elsewhere), **self._own}
+            request = _Request(self._principals[owner], candidates, catalogue, token_of_request())
+            fitting = request.fitting()
             options = next(each for each, devices in zip(candidates, fitting, strict=True) if devices).options
             if options.job is not None:
-                return await self._parts.run(self._join, principal, candidates, options)
+                return await run(self._join, request, options)
             if options.lease is not None:
-                return await self._parts.run(self._on_lease, principal, candidates, options)
-            return await self._leased(principal, candidates, fitting, waiting)
+                return await run(self._on_lease, request, options)
+            return await self._leased(request, fitting, waiting)
         except LabError as exc:
             raise WebDriverError("session not created", exc.detail) from exc
         except DeviceError as exc:
             raise WebDriverError("session not created", str(exc)) from exc
 
-    def _fitting(self, candidates: Sequence[Candidate]) -> list[list[str]]:
-        """The devices that would do, for each candidate."""
-        configs = self._parts.targets.configs
-        fitting = [[name for name, config in configs.items() if _fits(name, config, each)] for each in candidates]
-        if not any(fitting):
-            raise WebDriverError("session not created", _why_none(configs, candidates))
-        return fitting
+    async def ready(self) -> bool:
+        return await self._parts.run(self._any_free)
 
-    async def _leased(
-        self,
-        principal: Principal,
-        candidates: Sequence[Candidate],
-        fitting: list[list[str]],
-        waiting: Callable[[str], None],
-    ) -> LabPlacement:
+    def _elsewhere(self) -> Catalogue:
+        store = self._parts.store
+        with store.read() as connection:
+            return offers_elsewhere(connection, store.daemon_id)
+
+    def _any_free(self) -> bool:
+        with self._parts.store.read() as connection:
+            return any_free(connection)
+
+    async def _leased(self, request: _Request, fitting: list[list[str]], waiting: Callable[[str], None]) -> Placed:
         parts = self._parts
-        fitting = _allowed(principal, fitting)
+        fitting = request.allowed(fitting)
         first = next(names for names in fitting if names)
         everything = list(dict.fromkeys(name for names in fitting for name in names))
-        lease = await parts.run(self._ask, principal, first)
+        lease = await parts.run(self._ask, request, first)
         try:
             if everything != first and await parts.run(self._state, lease) == "waiting":
                 await parts.run(parts.leases.withdraw, lease, "it may be another device as well")
-                lease = await parts.run(self._ask, principal, everything)
-            return await self._once_granted(principal, candidates, lease, waiting)
+                lease = await parts.run(self._ask, request, everything)
+            return await self._once_granted(request, lease, waiting)
         except BaseException:
             await asyncio.shield(parts.run(self._give_up, lease))
             raise
 
-    def _ask(self, principal: Principal, devices: Sequence[str]) -> str:
+    def _ask(self, request: _Request, devices: Sequence[str]) -> str:
         require = [Requirement(one_of=tuple(devices), role=LANE)]
-        return self._parts.leases.request(principal.name, require, LEASE_S)
+        return self._parts.leases.request(request.principal.name, require, LEASE_S)
 
-    async def _once_granted(
-        self,
-        principal: Principal,
-        candidates: Sequence[Candidate],
-        lease: str,
-        waiting: Callable[[str], None],
-    ) -> LabPlacement:
+    async def _once_granted(self, request: _Request, lease: str, waiting: Callable[[str], None]) -> Placed:
         parts, loop = self._parts, asyncio.get_running_loop()
         decided = asyncio.Event()
 
@@ -238,58 +153,61 @@ class LabProvider:
                     await asyncio.wait_for(decided.wait(), _EXPLAIN_EVERY_S)
         finally:
             parts.leases.forget_decision(lease)
+        if state == "active":
+            state = await until_ready(parts.store, lease)
         if state != "active":
             raise WebDriverError("session not created", f"the request for a device was ended: it is {state}")
-        return await parts.run(self._begin, principal, candidates, lease)
+        return await parts.run(self._begin, request, lease)
 
-    def _begin(self, principal: Principal, candidates: Sequence[Candidate], lease: str) -> LabPlacement:
-        def write(transaction: Any) -> tuple[Grant, SessionRun, str]:
+    def _begin(self, request: _Request, lease: str) -> Placed:
+        def write(transaction: Transaction) -> tuple[str, SessionRun | None]:
             grant = books.held(transaction, lease)
             device = grant.roles[LANE]
-            document = _document(self._admitted(device, candidates))
-            run = books.begin(transaction, grant, device, principal.name, document)
-            return grant, run, device
+            if request.catalogue[device].daemon is not None:
+                return device, None
+            told = document(request.admitted(device))
+            return device, books.begin(transaction, grant, device, request.principal.name, told)
 
-        _, run, device = self._parts.store.write(write)
-        return self._placement(device, candidates, run, own_lease=True)
+        device, run = self._parts.store.write(write)
+        if run is None:
+            return self._placement_elsewhere(device, request, lease, own_lease=True)
+        return self._placement(device, request, run, own_lease=True)
 
-    def _on_lease(self, principal: Principal, candidates: Sequence[Candidate], options: LabOptions) -> LabPlacement:
+    def _on_lease(self, request: _Request, options: LabOptions) -> Placed:
         """A session on a lease that its client holds already."""
-        lease = str(options.lease)
+        lease, who = str(options.lease), request.principal
         grant = self._parts.store.write(lambda transaction: books.held(transaction, lease))
-        authorise(principal, "leases.use", Resource("lease", lease, grant.holder))
-        device = self._free_one(grant.devices, candidates, f"lease {lease}")
-        document = _document(self._admitted(device, candidates))
-        run = self._parts.store.write(
-            lambda transaction: books.begin(transaction, grant, device, principal.name, document)
-        )
-        return self._placement(device, candidates, run, own_lease=False)
+        authorise(who, "leases.use", Resource("lease", lease, grant.holder))
+        device = self._free_one(grant.devices, request, f"lease {lease}")
+        if request.catalogue[device].daemon is not None:
+            return self._placement_elsewhere(device, request, lease, own_lease=False)
+        told = document(request.admitted(device))
+        run = self._parts.store.write(lambda transaction: books.begin(transaction, grant, device, who.name, told))
+        return self._placement(device, request, run, own_lease=False)
 
-    def _join(self, principal: Principal, candidates: Sequence[Candidate], options: LabOptions) -> LabPlacement:
+    def _join(self, request: _Request, options: LabOptions) -> Placed:
         """A session within the run of a job, on one of the job's devices."""
         name = str(options.job)
         run, grant, owner = self._parts.store.write(lambda transaction: books.join(transaction, name))
-        authorise(principal, "jobs.join", Resource("job", run.job, owner))
-        device = self._free_one(grant.devices, candidates, f"the job {run.job}")
-        return self._placement(device, candidates, run, own_lease=False)
+        authorise(request.principal, "jobs.join", Resource("job", run.job, owner))
+        device = self._free_one(grant.devices, request, f"the job {run.job}")
+        if request.catalogue[device].daemon is not None:
+            return self._placement_elsewhere(device, request, None, own_lease=False)
+        return self._placement(device, request, run, own_lease=False)
 
-    def _free_one(self, held: Sequence[str], candidates: Sequence[Candidate], holder: str) -> str:
-        configs = self._parts.targets.configs
-        fitting = [
-            each for each in held if each in configs and any(_fits(each, configs[each], one) for one in candidates)
-        ]
+    def _free_one(self, held: Sequence[str], request: _Request, holder: str) -> str:
+        offers = {name: request.catalogue[name] for name in held if name in request.catalogue}
+        fitting = [name for name, offer in offers.items() if any(offer.fits(name, each) for each in request.candidates)]
         if not fitting:
             there = ", ".join(held)
             raise WebDriverError("session not created", f"{holder} holds no device that would do; it holds {there}")
         for device in fitting:
-            if not self._sessions[device]:
+            if not self._sessions.get(device, 0):  # another daemon knows its own, and refuses
                 return device
         message = f"{', '.join(fitting)}: there is a session already, and the device takes one; end that one first"
         raise WebDriverError("session not created", message, data={"device": fitting[0]})
 
-    def _placement(
-        self, device: str, candidates: Sequence[Candidate], run: SessionRun, *, own_lease: bool
-    ) -> LabPlacement:
+    def _placement(self, device: str, request: _Request, run: SessionRun, *, own_lease: bool) -> LabPlacement:
         folder = self._parts.scratch / f"{run.run}-webdriver-{device}-{self._sessions[device]}"
         try:
             self._parts.targets.phones.begin(device, run.lease)
@@ -303,7 +221,7 @@ class LabProvider:
             parts=self._parts,
             device=device,
             target=self._parts.targets.target(device),
-            candidates=self._admitted(device, candidates),
+            candidates=request.admitted(device),
             run=run,
             folder=folder,
             own_lease=own_lease,
@@ -312,23 +230,45 @@ class LabProvider:
             about={"lab:job": run.job, "lab:run": run.run, "lab:lease": run.lease},
         )
 
-    def _admitted(self, device: str, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """The candidates that a device is for, with the options of the first of them."""
-        config = self._parts.targets.configs[device]
-        admitted = [each for each in candidates if _fits(device, config, each)]
-        return [each for each in admitted if each.options == admitted[0].options]
+    def _placement_elsewhere(
+        self, device: str, request: _Request, lease: str | None, *, own_lease: bool
+    ) -> PlacementElsewhere:
+        """A device of another daemon, which gets the request as its client made it, for this device and lease."""
+        url = request.catalogue[device].url
+        if url is None:
+            raise UnavailableError(f"{device} belongs to another daemon of the lab, which says no address of its own")
+        admitted = request.admitted(device)
+        for_lab = {name: value for name, value in admitted[0].options.asked.items() if name not in _NOT_PASSED_ON}
+        for_lab |= {"lab:device": device, **({"lab:lease": lease} if lease else {})}
+        # Recording, healing and limits are with the other daemon; only that a client has vanished is noticed here too.
+        here = LabOptions(record=NOTHING, idle_timeout_s=admitted[0].options.idle_timeout_s)
+        folder = self._parts.scratch / f"{new_id()}-webdriver-{device}"
+        folder.mkdir(parents=True)
+        return PlacementElsewhere(
+            parts=self._parts,
+            device=device,
+            target=Target(
+                url=_endpoint(url, request.token),
+                hub=True,
+                start_timeout_s=_ELSEWHERE_START_S,
+                command_timeout_s=_ELSEWHERE_COMMAND_S,
+            ),
+            candidates=[Candidate({**each.capabilities, **for_lab}, here) for each in admitted],
+            run=SessionRun("", "", lease or "", joined=True),
+            folder=folder,
+            own_lease=own_lease,
+        )
 
     def _state(self, lease: str) -> str:
         with self._parts.store.read() as connection:
             return str(connection.execute(sa.select(leases.c.state).where(leases.c.id == lease)).scalar_one())
 
     def _obstacles(self, lease: str) -> str:
-        def work(transaction: Any) -> list[dict[str, Any]]:
+        def work(transaction: Transaction) -> list[dict[str, Any]]:
             require = leasing.find(transaction, lease).require
             return leasing.obstacles(transaction, [Requirement(**each) for each in require])
 
-        found = self._parts.store.write(work)
-        return "; ".join(map(_worded, found)) or "older requests wait for the same devices"
+        return worded(self._parts.store.write(work))
 
     def _give_up(self, lease: str) -> None:
         reason = "its client went away, or waited long enough"
@@ -339,47 +279,8 @@ class LabProvider:
                 log.info("a lease that nobody wants was over", lease=lease, error=str(exc))
 
 
-def _allowed(principal: Principal, fitting: list[list[str]]) -> list[list[str]]:
-    """Those of the devices that somebody may have sessions on. Raises NotAllowedError when there are none."""
-    allowed = [
-        [each for each in names if may(principal, "webdriver.open", Resource("device", each))] for names in fitting
-    ]
-    chosen = next(names for names in (*allowed, *fitting) if names)
-    authorise(principal, "webdriver.open", Resource("device", chosen[0]))
-    return allowed
-
-
-def _fits(name: str, config: WebDriverConfig, candidate: Candidate) -> bool:
-    options = candidate.options
-    labelled = all(config.labels.get(key) == value for key, value in options.labels.items())
-    return options.device in (None, name) and labelled and admits(config.offered, candidate.capabilities)
-
-
-def _why_none(configs: Mapping[str, WebDriverConfig], candidates: Sequence[Candidate]) -> str:
-    """What each device lacks, or that a device or label is not known."""
-    if not configs:
-        return "the lab has no phone, browser or desktop"
-    options = candidates[0].options
-    if options.device is not None and options.device not in configs:
-        return f"there is no device {options.device!r} with WebDriver; there are: {', '.join(sorted(configs))}"
-    told = []
-    for name, config in configs.items():
-        if options.device in (None, name):
-            lacking = [
-                f"{key} is not {value}" for key, value in options.labels.items() if config.labels.get(key) != value
-            ]
-            reasons = lacking or [misfit(config.offered, each.capabilities) for each in candidates]
-            told.append(f"{name}: {', '.join(dict.fromkeys(filter(None, reasons)))}")
-    return f"no device of the lab would do: {'; '.join(told[:20])}"
-
-
-def _document(candidates: Sequence[Candidate]) -> dict[str, Any]:
-    """What the history keeps of a request."""
-    wanted = [json.loads(json.dumps(dict(each.capabilities))) for each in candidates]
-    return {"name": "WebDriver session", "webdriver": wanted, "lanes": {LANE: {"steps": []}}}
-
-
-def _worded(obstacle: Mapping[str, Any]) -> str:
-    if obstacle.get("holder"):
-        return f"{obstacle['device']} is held by {obstacle['holder']}"
-    return f"{obstacle['device']} is {obstacle.get('state')} ({obstacle.get('reason')})"
+def _endpoint(url: str, token: str | None) -> str:
+    """The WebDriver endpoint of another daemon, with the token of whoever asks."""
+    parts = urlsplit(url)
+    login = f"token:{quote(token, safe='')}@" if token else ""
+    return f"{parts.scheme}://{login}{parts.netloc}{parts.path.rstrip('/')}{PREFIX}"

@@ -26,13 +26,13 @@ from labctl.leases import Leases
 from labctl.store import ArtifactStore, Store
 from labctl.store.leasing import Grant
 from labctl.store.tables import runs
-from labctl.webdriver.gate import PrincipalGate
-from labctl.webdriver.placing import LEASE_S, LabPlacement, LabProvider, Parts
+from labctl.webdriver.gate import PREFIX, PrincipalGate
+from labctl.webdriver.placement import Parts, Placed
+from labctl.webdriver.placing import LEASE_S, LabProvider
 from labctl.webdriver.targets import Targets
 
 Result = TypeVar("Result")
 log = structlog.get_logger(__name__)
-PREFIX = "/webdriver"
 _RENEW_EVERY_S = LEASE_S / 3
 _OPEN_WITHIN_S = 600.0
 
@@ -225,9 +225,9 @@ class WebDriverService:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(within_s)
 
 
-def _placement(session: Session) -> LabPlacement:
+def _placement(session: Session) -> Placed:
     placement = session.placement
-    assert isinstance(placement, LabPlacement)
+    assert isinstance(placement, Placed)
     return placement
 
 

@@ -12,8 +12,8 @@ from devices.hub.asgi import Message
 from devices.webdriver import WebDriverError
 from labctl.auth import Principal
 from labctl.errors import LabError, LabFailureError, NotFoundError, UnavailableError
-from labctl.webdriver.gate import STEP
-from labctl.webdriver.service import PREFIX, OpenSession, WebDriverService
+from labctl.webdriver.gate import PREFIX, STEP
+from labctl.webdriver.service import OpenSession, WebDriverService
 
 _ANSWER_WITHIN_S = 3600.0  # the target's own time limit ends a command long before
 

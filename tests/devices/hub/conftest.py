@@ -94,6 +94,9 @@ class Shelf:
             waiting("all that would do are taken")
             await self.changed.wait()
 
+    async def ready(self) -> bool:
+        return bool(self.free)
+
 
 @dataclass
 class Running:

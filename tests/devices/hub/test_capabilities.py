@@ -58,6 +58,8 @@ def test_null_is_as_if_it_were_not_there():
         ({"timeouts": {"pageLoad": 2**53}}, None, "alwaysMatch.timeouts.pageLoad"),
         ({"timeouts": {"page": 1}}, None, "alwaysMatch.timeouts.page"),
         ({"proxy": {"proxyType": "SYSTEM"}}, None, "alwaysMatch.proxy.proxyType"),
+        ({"proxy": {"proxyType": []}}, None, "alwaysMatch.proxy.proxyType"),
+        ({"proxy": {"proxyType": {}}}, None, "alwaysMatch.proxy.proxyType"),
         ({"proxy": {"proxyType": "pac"}}, None, "alwaysMatch.proxy.proxyAutoconfigUrl"),
         ({"proxy": {"proxyType": "manual", "noProxy": "a"}}, None, "alwaysMatch.proxy.noProxy"),
         ({"proxy": {"proxyType": "manual", "socksProxy": "a"}}, None, "alwaysMatch.proxy.socksVersion"),
@@ -77,6 +79,21 @@ def test_what_is_not_understood_is_an_invalid_argument_with_its_place(always, fi
         asked(always, first)
     assert caught.value.code == "invalid argument"
     assert caught.value.message.startswith(place)
+
+
+_KNOWN = "browserName pageLoadStrategy proxy timeouts unhandledPromptBehavior webSocketUrl x:y proxyType mode script"
+_NAMES = st.sampled_from([*_KNOWN.split(), "lab:device", "lab:labels", "lab:record", "lab:idleTimeout", "lab:healing"])
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_NAMES | st.text(max_size=5), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(_NAMES, _JSON, max_size=4))
+def test_whatever_a_capability_s_value_is_it_is_understood_or_refused(capabilities):
+    with contextlib.suppress(WebDriverError):
+        asked(capabilities)
 
 
 def test_what_is_valid_passes_as_it_is():

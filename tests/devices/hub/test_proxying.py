@@ -135,6 +135,23 @@ def test_what_is_no_command_is_answered_as_webdriver_says(http, begin):
     assert http.get("/status").json()["value"]["ready"] is True
 
 
+def test_the_hub_is_ready_while_somebody_would_get_a_device_at_once(http, begin):
+    session = begin()["sessionId"]
+    assert http.get("/status").json()["value"]["ready"] is False
+    http.delete(f"/session/{session}")
+    assert http.get("/status").json()["value"]["ready"] is True
+
+
+def test_a_fault_of_the_lab_is_told_in_webdriver_s_words(http, shelf, monkeypatch):
+    async def broken(*_: object) -> None:
+        raise KeyError("left")
+
+    monkeypatch.setattr(shelf, "acquire", broken)
+    response = http.post("/session", json={"capabilities": {}})
+    assert (response.status_code, response.json()["value"]["error"]) == (500, "unknown error")
+    assert "KeyError('left')" in response.json()["value"]["message"]
+
+
 def test_a_session_that_ended_says_why(begin, http):
     session = begin()["sessionId"]
     http.delete(f"/session/{session}")
