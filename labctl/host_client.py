@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import struct
 import threading
@@ -84,6 +85,18 @@ class HostCommandError(Exception):
         self.kind = kind
 
 
+def _command(command: str | Sequence[str]) -> dict[str, Any]:
+    """A line or words as JSON takes them: as base64 where a name in them is no text (see `os.fsdecode`)."""
+    words = [command] if isinstance(command, str) else list(command)
+    try:
+        for each in words:
+            each.encode()
+    except UnicodeEncodeError:
+        coded = [base64.b64encode(each.encode(errors="surrogateescape")).decode() for each in words]
+        return {"command_base64": coded[0] if isinstance(command, str) else coded}
+    return {"command": command if isinstance(command, str) else words}
+
+
 class Host:
     """A host of the lab."""
 
@@ -116,7 +129,7 @@ class Host:
         was killed or its link was lost, LabClientError when it may not be run.
         """
         wanted = {
-            "command": command if isinstance(command, str) else list(command),
+            **_command(command),
             "timeout_s": timeout_s,
             "cwd": cwd,
             "env": dict(env or {}),

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from typing import Annotated, Any, Literal
 import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from drivers.power import cycle
 from drivers.ssh import Terminal
@@ -29,6 +30,13 @@ from labctl.store.tables import lease_devices, leases
 
 router = APIRouter(prefix="/api/v1/hosts", tags=["hosts"])
 Text = Annotated[str, Field(min_length=1, max_length=100_000)]
+
+
+def _decoded(text: str) -> str:
+    return os.fsdecode(base64.b64decode(text, validate=True))
+
+
+Encoded = Annotated[str, Field(min_length=1, max_length=140_000), AfterValidator(_decoded)]
 _FRAMES_AHEAD = 16
 # Threads of their own: a host that takes no input must not keep other requests waiting.
 _feeding = ThreadPoolExecutor(max_workers=64, thread_name_prefix="host-input")
@@ -63,9 +71,12 @@ class TerminalBody(Body):
 
 class SessionBody(Body):
     """One of: a command (with a terminal or without), a shell (a terminal without a command), a console, a `dial`
-    to a port of the host or an address:port as it sees it."""
+    to a port of the host or an address:port as it sees it.
+
+    `command_base64`: the command as bytes, where it is no text; names of files may be any bytes."""
 
     command: Text | Annotated[list[Text], Field(min_length=1)] | None = None
+    command_base64: Encoded | Annotated[list[Encoded], Field(min_length=1)] | None = None
     cwd: str | None = None
     env: dict[str, str] = Field(default_factory=dict)
     timeout_s: Annotated[float, Field(gt=0, le=7 * 86400)] | None = None
@@ -79,11 +90,16 @@ class SessionBody(Body):
         wanted = [
             self.console is not None,
             self.dial is not None,
-            self.command is not None or self.terminal is not None,
+            self.line is not None or self.terminal is not None,
         ]
-        if sum(wanted) != 1:
+        if sum(wanted) != 1 or None not in (self.command, self.command_base64):
             raise ValueError("give a command, a terminal, a console or a dial, one of them")
         return self
+
+    @property
+    def line(self) -> str | list[str] | None:
+        """The command, what is no text in it as `os.fsdecode` tells it."""
+        return self.command if self.command_base64 is None else self.command_base64
 
 
 class Size(Body):
@@ -344,15 +360,16 @@ def _open(daemon: Daemon, asker: Principal, name: str, body: SessionBody) -> Ses
             source = StreamSource(host.ssh.dial(*destination(body.dial)), host.ssh.title)
         else:
             terminal = None if body.terminal is None else Terminal(**body.terminal.model_dump())
-            command = 'exec "$SHELL" -l' if body.command is None else body.command
+            command = 'exec "$SHELL" -l' if body.line is None else body.line
             process = host.ssh.start(command, cwd=body.cwd, env=body.env, terminal=terminal)
             source = CommandSource(process, body.timeout_s)
     except ValueError as exc:
         raise InvalidInputError(str(exc)) from None
-    said = body.command if isinstance(body.command, str | None) else " ".join(body.command)
+    said = body.line if isinstance(body.line, str | None) else " ".join(body.line)
+    told = (said or body.console or str(body.dial or "shell"))[:500]
     about = {
         "what": action,
-        "command": (said or body.console or str(body.dial or "shell"))[:500],
+        "command": os.fsencode(told).decode(errors="replace"),
         "principal": asker.name,
     }
     daemon.store.submit(lambda transaction: transaction.emit("host.session", device=name, **about))

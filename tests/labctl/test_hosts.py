@@ -12,6 +12,7 @@ import time
 import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -128,6 +129,28 @@ def test_a_command_with_input_output_and_status(client: Client) -> None:
     done = client.host("nuc").exec("cat; echo err >&2; exit 3", stdin=b"in\x00\xff", env={"A": "1"}, cwd="/")
     assert (done.stdout, done.stderr, done.exit_status) == (b"in\x00\xff", b"err\n", 3)
     assert client.host("far").exec(["printf", "%s", "a b"]).text == "a b"
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"command": "true", "command_base64": "dHJ1ZQ=="},
+        {"command_base64": "dHJ1ZQ==", "dial": 22},
+        {"command_base64": "no base64!"},
+        {"command_base64": "AA=="},
+        {"command": ""},
+        {"command": []},
+        {"command": "a\0b"},
+        {"command": "true", "env": {"A=B": "1"}},
+        {"command": "true", "timeout_s": 0},
+        {"dial": "host:99999"},
+        {"terminal": {"kind": "x;y"}},
+        {},
+    ],
+)
+def test_a_session_that_makes_no_sense_is_refused(http: httpx.Client, client: Client, wanted: dict[str, Any]) -> None:
+    told = http.post("/api/v1/hosts/nuc/sessions", json=wanted)
+    assert told.status_code == 422, told.text
 
 
 def test_a_hundred_megabytes_pass_through_the_daemon(client: Client) -> None:

@@ -140,6 +140,21 @@ def test_files_go_both_ways(labctl: Labctl, tmp_path: Path) -> None:
     assert (failed.returncode, failed.stderr) == (1, "labctl: there is no file /no/such on a\n")
 
 
+def test_a_name_that_is_no_text_goes_through_the_daemon_too(labctl: Labctl, tmp_path: Path) -> None:
+    name = os.fsdecode(b"odd\xff\nname $(touch hacked)")
+    (tmp_path / name).write_bytes(b"content")
+    (tmp_path / "far").mkdir()
+    assert labctl("put", "a", name, f"{tmp_path}/far").returncode == 0
+    assert labctl("get", "a", f"{tmp_path}/far/{name}", "back").returncode == 0
+    assert ([path.name for path in (tmp_path / "far").iterdir()], (tmp_path / "back").read_bytes()) == (
+        [name],
+        b"content",
+    )
+    assert labctl("exec", "a", "--", "cat", f"{tmp_path}/far/{name}").stdout == "content"
+    assert labctl("exec", "a", "--", f"cd {tmp_path}/far && cat *").stdout == "content"
+    assert not list(tmp_path.rglob("hacked"))
+
+
 def test_folders_are_kept_in_step(labctl: Labctl, tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "one").write_text("1")
