@@ -53,15 +53,27 @@ def twist_to_wheel_speeds(linear: float, angular: float, geometry: BaseGeometry)
     """
     if not (math.isfinite(linear) and math.isfinite(angular)):
         raise MotionRefusedError(f"a velocity of {linear} m/s and {angular} rad/s is not a number the base can drive")
-    half = angular * geometry.wheel_base_m / 2
-    left = (linear - half) * NOMINAL_METRES_PER_TICK / geometry.left_metres_per_tick
-    right = (linear + half) * NOMINAL_METRES_PER_TICK / geometry.right_metres_per_tick
+    left, right = _wheel_speeds(linear, angular, geometry)
     if max(abs(left), abs(right)) * 1000 > MAX_WHEEL_SPEED_MM_S + 0.5:
         raise MotionRefusedError(
             f"{linear:.3f} m/s with {angular:.3f} rad/s needs wheel speeds of {left:.3f} and {right:.3f} m/s;"
             " the Create 2 takes -0.5 .. 0.5 m/s a wheel; ask for less speed or a wider turn"
         )
     return round(left * 1000), round(right * 1000)
+
+
+def reach_factor(linear: float, angular: float, geometry: BaseGeometry) -> float:
+    """What a finite twist (m/s, rad/s) must be scaled by, at most 1, so that the board takes its wheel speeds."""
+    fastest = max(abs(speed) for speed in _wheel_speeds(linear, angular, geometry))
+    return min(1.0, MAX_WHEEL_SPEED_MM_S / 1000 / fastest) if fastest else 1.0
+
+
+def _wheel_speeds(linear: float, angular: float, geometry: BaseGeometry) -> tuple[float, float]:
+    """Left and right wheel speeds, m/s as the board counts them."""
+    half = angular * geometry.wheel_base_m / 2
+    left = (linear - half) * NOMINAL_METRES_PER_TICK / geometry.left_metres_per_tick
+    right = (linear + half) * NOMINAL_METRES_PER_TICK / geometry.right_metres_per_tick
+    return left, right
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,9 +89,7 @@ class Connections:
         for session in self:
             mute = not session.known and self._clock.to_wall(now - session.since) > _HELLO_WITHIN_S
             if session.closed or mute:
-                del self._sessions[session.number]
-                self._selector.unregister(session.socket)
-                session.close()
+                self._drop(session)
                 ended.append(session.number)
                 continue
             wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if session.waiting else 0)
@@ -118,12 +116,21 @@ class Connections:
         except OSError:
             return
         if len(self._sessions) >= _MAX_SESSIONS:
-            connection.close()
-            return
+            # Strangers must not keep out who comes to call an emergency stop.
+            stranger = next((session for session in self if not session.known), None)
+            if stranger is None:
+                connection.close()
+                return
+            self._drop(stranger)
         session = Session(connection, self._next_session, self._clock.now())
         self._next_session += 1
         self._sessions[session.number] = session
         self._selector.register(connection, selectors.EVENT_READ, session)
+
+    def _drop(self, session: Session) -> None:
+        del self._sessions[session.number]
+        self._selector.unregister(session.socket)
+        session.close()
 
 
 def _receive(session: Session) -> list[tuple[Kind, bytes]]:

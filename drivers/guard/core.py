@@ -103,6 +103,8 @@ class GuardCore:
         pressed_before = self.board is not None and self.board.bump
         self.board = state
         self._silent = None
+        if state.wheel_drop:
+            self.reckoning.forget()  # who lifts a base may put it down elsewhere
         self.reckoning.update(state)
         fault = self._board_fault(state)
         if fault is None or self.applied == REST:
@@ -307,7 +309,8 @@ class GuardCore:
         if (refusal := self._refusal(self._holder, now) or self._command_refusal(command, now)) is not None:
             return refusal
         limits = self.settings.limits
-        self._wanted = ramp(clamp(command.twist, limits), self._wanted, elapsed, limits)
+        target = clamp(command.twist, limits, self.settings.geometry)
+        self._wanted = ramp(target, self._wanted, elapsed, limits)
         wanted = held_back(self._wanted, self.applied, elapsed, limits)
         if wanted == REST:
             # The very first tick from rest has no time to speed up in: allowed, but still standing.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from drivers.guard.polygon import depth_inside
+from drivers.guard.polygon import convex_hull, depth_inside
 from drivers.guard.rules import REST, Located, Verdict, lidar_refusal, stopping_distance
 from drivers.guard.settings import GuardSettings
 from drivers.guard.surroundings import Surroundings
@@ -72,7 +72,8 @@ class DockingRun:
 def _intruder(
     surroundings: Surroundings, located: Located, zone: Array, settings: GuardSettings, now: float
 ) -> Verdict | None:
-    """Something inside the dock zone, which is kept free, within the stopping distance at docking speed."""
+    """Something inside the dock zone, which is kept free, or between it and a base that is still outside of it, within
+    the stopping distance at docking speed."""
     points = surroundings.points
     if not len(points):
         return None
@@ -83,11 +84,13 @@ def _intruder(
     c, s = np.cos(pose.heading), np.sin(pose.heading)
     x = pose.x + c * near[:, 0] - s * near[:, 1]
     y = pose.y + s * near[:, 0] + c * near[:, 1]
-    inside = depth_inside(np.column_stack((x, y)), zone) > _EDGE_M + 2 * located.sigma_m
+    places, edge = np.column_stack((x, y)), _EDGE_M + 2 * located.sigma_m
+    inside = depth_inside(places, zone) > edge
+    if depth_inside(np.array([[pose.x, pose.y]]), zone)[0] < 0:
+        inside |= depth_inside(places, convex_hull(np.vstack((zone, (pose.x, pose.y))))) > edge
     if int(inside.sum()) < _BEAMS:
         return None
     found = near[inside]
     distance = float(np.hypot(found[:, 0], found[:, 1]).min())
-    return Verdict(
-        REST, StopReason.OBSTACLE, f"something stands in the dock zone, {distance:.2f} m from the base's middle"
-    )
+    detail = f"something stands in the dock zone or before it, {distance:.2f} m from the base's middle"
+    return Verdict(REST, StopReason.OBSTACLE, detail)

@@ -1,4 +1,4 @@
-"""How far inside a polygon points lie: for the geofence and the dock zones. Pure numpy."""
+"""How far inside a polygon points lie, and convex hulls: for the geofence and the dock zones. Pure numpy."""
 
 from __future__ import annotations
 
@@ -27,3 +27,25 @@ def depth_inside(points: Array, polygon: Array) -> Array:
     odd = (spans & (px < crossing)).sum(axis=1) % 2 == 1
     depth: Array = np.where(odd, distance, -distance)
     return depth
+
+
+def convex_hull(points: Array) -> Array:
+    """(H, 2) corners, counter-clockwise, of the smallest convex polygon round (N, 2) points, N >= 3.
+
+    Andrew's monotone chain (Information Processing Letters 9, 1979).
+    """
+    ordered = points[np.lexsort((points[:, 1], points[:, 0]))]
+    return np.array([*_half_hull(ordered), *_half_hull(ordered[::-1])])
+
+
+def _half_hull(ordered: Array) -> list[Array]:
+    chain: list[Array] = []
+    for point in ordered:
+        while len(chain) >= 2 and _turns_right(chain[-2], chain[-1], point):
+            chain.pop()
+        chain.append(point)
+    return chain[:-1]  # its end begins the other half
+
+
+def _turns_right(a: Array, b: Array, c: Array) -> bool:
+    return bool((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]) <= 0)

@@ -14,6 +14,9 @@ from drivers.guard.settings import PoseRules
 from drivers.guard.sweep import arc
 from drivers.types import BaseGeometry, BaseState, Pose, Twist
 
+# Farther from its origin no room's map goes, and no number on it is told apart from the next.
+_FARTHEST_M = 10_000.0
+_ROUNDING = 1e-9  # of a covariance's smallest eigenvalue, m^2 and rad^2
 _HISTORY = 1000  # records of 15 ms: a pose may be told up to 15 s after it was measured
 
 
@@ -65,14 +68,19 @@ class Reckoning:
         """Take `pose` (in the map, at `pose.time` of the guard's clock) as true. Returns why not, if it cannot."""
         if not self._history:
             return "the board has not been heard yet"
+        if pose.frame != "map" or not math.hypot(pose.x, pose.y) <= _FARTHEST_M:
+            return f"({pose.x:g}, {pose.y:g}) in the frame {pose.frame!r} is no place on a room's map"
+        if float(np.linalg.eigvalsh(pose.covariance)[0]) < -_ROUNDING:
+            return "its covariance has a negative variance"
         index = bisect_right(self._history, pose.time, key=lambda entry: entry.time)
         if index == 0 and pose.time < self._history[0].time - 0.1:
-            return f"the pose was measured {self._history[-1].time - pose.time:.1f} s ago, too long to carry on from"
+            ago = self._history[-1].time - pose.time
+            return f"the pose was measured {ago:.1f} s ago, and the wheels' way since then is not known"
         self._fix = (pose, self._history[max(0, index - 1)])
         return None
 
     def forget(self) -> None:
-        """The wheels' counts were lost: where the base is is unknown until set anew."""
+        """The wheels' counts were lost, or no longer tell the way: where the base is is unknown until set anew."""
         self._fix = None
         self._history.clear()
         self._ticks = None

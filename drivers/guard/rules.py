@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from drivers.create2 import reach_factor
 from drivers.guard.polygon import depth_inside
 from drivers.guard.settings import GuardSettings, Limits, Stopping
 from drivers.guard.surroundings import Surroundings
 from drivers.guard.sweep import arc
-from drivers.types import Array, Pose, StopReason, Twist
+from drivers.types import Array, BaseGeometry, Pose, StopReason, Twist
 
 REST = Twist(0.0, 0.0)
 # Slower than this is not worth a wheel's turn: the base stands instead of creeping up to an obstacle for ever.
@@ -21,6 +22,8 @@ _NO_SPEED = 1e-3
 FUTURE_S = 0.02
 _WAY_SAMPLES = 24
 _SAFETY_SIGMAS = 2.0
+# How much of its way a base that is outside the geofence must come nearer to it.
+_BACK_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +51,13 @@ def scaled(twist: Twist, factor: float) -> Twist:
     return Twist(twist.linear * factor, twist.angular * factor)
 
 
-def clamp(twist: Twist, limits: Limits) -> Twist:
-    """The same arc inside the speed limits; what is too slow for any motor becomes rest."""
+def clamp(twist: Twist, limits: Limits, geometry: BaseGeometry) -> Twist:
+    """The same arc inside the speed limits and the board's own; what is too slow for any motor becomes rest."""
     linear = twist.linear if abs(twist.linear) >= _NO_SPEED else 0.0
     angular = twist.angular if abs(twist.angular) >= _NO_SPEED else 0.0
     factor = min(1.0, _ratio(limits.linear_m_s, linear), _ratio(limits.angular_rad_s, angular))
-    return scaled(Twist(linear, angular), factor)
+    limited = scaled(Twist(linear, angular), factor)
+    return scaled(limited, reach_factor(limited.linear, limited.angular, geometry))
 
 
 def ramp(target: Twist, present: Twist, seconds: float, limits: Limits) -> Twist:
@@ -229,7 +233,8 @@ def _where(point: tuple[float, float] | None, unseen: bool) -> str:
 def _seconds_inside(twist: Twist, located: Located, outline: Array, horizon_s: float) -> float:
     """Seconds of `twist` until the base's origin comes too near a polygon's outline (K, 2); inf: not by the horizon.
 
-    Two standard deviations of the position are kept as distance. A base that is too near already may move away.
+    Two standard deviations of the position are kept as distance. A base that is too near already may move away; one
+    that is outside altogether may only turn, and come back by the way.
     """
     keep = _SAFETY_SIGMAS * located.sigma_m
     times = np.linspace(0.0, horizon_s, _WAY_SAMPLES + 1)
@@ -238,7 +243,10 @@ def _seconds_inside(twist: Twist, located: Located, outline: Array, horizon_s: f
     x = located.pose.x + c * steps[:, 0] - s * steps[:, 1]
     y = located.pose.y + s * steps[:, 0] + c * steps[:, 1]
     depth = depth_inside(np.column_stack((x, y)), outline)
-    bad = (depth < keep) & (depth < depth[0] - 1e-6)
+    least = depth[0] - 1e-6
+    if depth[0] < 0:
+        least = least + _BACK_SHARE * abs(twist.linear) * times
+    bad = (depth < keep) & (depth < least)
     if not bad.any():
         return math.inf
     first = int(bad.argmax())

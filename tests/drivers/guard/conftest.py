@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from drivers.clock import Clock, clock_for_scale
 from drivers.create2 import NOMINAL_GEOMETRY
+from drivers.errors import MotionRefusedError
 from drivers.guard import GuardClient, GuardProcess, GuardSettings, LidarRules
 from drivers.rooms import Room
 from drivers.sim.board_server import BoardServer
@@ -127,7 +129,7 @@ class Rig:
         self.until(stopped, "stop bytes")
         return found[0]
 
-    def until(self, condition: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
+    def until(self, condition: Callable[[], bool], what: str, timeout: float = 150.0) -> None:
         """Wait for something to come true; the generous time-out, of the wall, is for liveness only."""
         end = time.monotonic() + timeout
         while not condition():
@@ -144,6 +146,28 @@ class Rig:
                 client.stop()
             client.drive(linear, angular)
             self.clock.sleep(0.02)
+            return condition()
+
+        self.until(step, what)
+
+    def docking(self) -> GuardClient:
+        """A client whose robot is on its docking run."""
+        self.place(1.5, 2.4, 0.0)
+        client = self.client()
+        self.dock_until(client, lambda: self.world.truth().linear < -0.02, "a docking run")
+        return client
+
+    def dock_until(self, client: GuardClient, condition: Callable[[], bool], what: str) -> None:
+        """Keep the base on its docking run until something comes true: a busy machine's late scans end runs rightly."""
+
+        def step() -> bool:
+            status = client.status()
+            if not (status.docking or condition()):
+                with suppress(MotionRefusedError):
+                    if status.reason is StopReason.BOARD_SILENT:
+                        client.stop()
+                    self.tell_pose(client)
+                    client.seek_dock()
             return condition()
 
         self.until(step, what)

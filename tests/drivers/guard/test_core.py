@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from drivers.create2.codec import twist_to_wheel_speeds
 from drivers.errors import MotionRefusedError
 from drivers.guard import Footprint, GuardSettings, Limits, Stopping
 from drivers.guard.core import Act, GuardCore
 from drivers.guard.latch import Memory
 from drivers.guard.rules import REST, stopping_distance
-from drivers.types import Array, BaseMode, BaseState, ChargingState, Pose, Scan, StopReason, Twist
+from drivers.types import Array, BaseGeometry, BaseMode, BaseState, ChargingState, Pose, Scan, StopReason, Twist
 
 ANGLES = np.deg2rad(np.arange(-135.0, 135.01, 0.25))
 PLAIN = GuardSettings(
@@ -105,6 +106,18 @@ def test_a_command_beyond_the_limits_becomes_the_same_arc_driven_slower() -> Non
     twist = drive.run(Twist(4.0, 2.0), 2.0)
     assert twist.linear == pytest.approx(0.4)
     assert twist.angular == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("actual", [0.97, 1.0])
+def test_no_arc_needs_a_faster_wheel_than_the_board_has(actual: float) -> None:
+    """A board that is asked for more refuses it whole: the base would stand, or jerk along."""
+    nominal = PLAIN.geometry
+    wheels = BaseGeometry(actual * nominal.left_metres_per_tick, nominal.right_metres_per_tick, nominal.wheel_base_m)
+    drive = Drive(replace(PLAIN, geometry=wheels))
+    for asked in (Twist(0.4, 1.5), Twist(0.4, -1.5)):
+        twist = drive.run(asked, 1.0)
+        assert twist.angular / twist.linear == pytest.approx(asked.angular / asked.linear)
+        assert max(abs(speed) for speed in twist_to_wheel_speeds(twist.linear, twist.angular, wheels)) == 500
 
 
 def test_what_is_slowed_down_stays_on_the_arc_that_is_asked_for() -> None:
@@ -339,6 +352,16 @@ def test_the_geofence_stops_the_way_out_but_not_the_way_back() -> None:
     assert drive.run(Twist(0.3, 0.0), 1.0).linear == pytest.approx(0.3)
 
 
+def test_outside_the_geofence_the_base_turns_and_comes_back_but_goes_not_along_it() -> None:
+    drive = Drive(FENCED)
+    drive.put(4.5, 2.0, math.pi / 2)
+    assert drive.run(Twist(0.3, 0.0), 0.5) == REST
+    assert drive.reason is StopReason.GEOFENCE
+    assert drive.run(Twist(0.0, 1.0), 0.5).angular == pytest.approx(1.0)
+    drive.put(4.5, 2.0, 2.5)
+    assert drive.run(Twist(0.3, 0.0), 1.0).linear == pytest.approx(0.3)
+
+
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
@@ -357,6 +380,38 @@ def test_a_fault_of_the_board_holds_the_base_until_the_holder_says_stop(
     assert drive.run(Twist(0.3, 0.0), 0.5) == REST
     drive.core.stop(7, drive.now)
     assert drive.run(Twist(0.3, 0.0), 0.5).linear > 0
+
+
+def test_a_base_that_was_lifted_is_nowhere_known_until_a_pose_measured_since_is_set() -> None:
+    drive = Drive(FENCED)
+    drive.put(2.0, 2.0, 0.0)
+    before = drive.now
+    assert drive.run(Twist(0.3, 0.0), 0.5).linear > 0
+    drive.run(None, 0.3, wheel_drop=True)
+    drive.core.stop(7, drive.now)
+    assert drive.run(Twist(0.3, 0.0), 0.3) == REST
+    assert drive.reason is StopReason.POSE_UNKNOWN
+    with pytest.raises(MotionRefusedError, match="the wheels' way since then is not known"):
+        drive.core.set_pose(Pose(2.0, 2.0, 0.0, np.eye(3) * 1e-6, time=before))
+    drive.put(2.0, 2.0, 0.0)
+    assert drive.run(Twist(0.3, 0.0), 0.3).linear > 0
+
+
+@pytest.mark.parametrize(
+    ("pose", "why"),
+    [
+        (Pose(2.0, 2.0, 0.0, frame="odometry"), "no place on a room's map"),
+        (Pose(1e200, 2.0, 0.0), "no place on a room's map"),
+        (Pose(2.0, 2.0, 0.0, -np.eye(3)), "negative variance"),
+    ],
+)
+def test_what_cannot_be_a_pose_in_the_room_is_not_taken_for_one(pose: Pose, why: str) -> None:
+    drive = Drive(FENCED)
+    drive.run(None, 0.1)
+    with pytest.raises(MotionRefusedError, match=why):
+        drive.core.set_pose(replace(pose, time=drive.now))
+    assert drive.run(Twist(0.3, 0.0), 0.3) == REST
+    assert drive.reason is StopReason.POSE_UNKNOWN
 
 
 def test_with_the_bumper_pressed_only_reversing_in_a_dock_zone_is_possible() -> None:
@@ -512,6 +567,21 @@ def test_docking_is_cancelled_and_the_cancel_is_repeated_until_the_board_obeys(c
     assert drive.core.tick(drive.now).act is Act.CANCEL_DOCKING
     drive.run(None, 0.05, mode=BaseMode.SAFE)
     assert drive.core.tick(drive.now).act is Act.REST
+
+
+def test_who_stands_between_the_base_and_the_dock_zone_keeps_docking_from_beginning() -> None:
+    """The zone ends at x = 1.5 m; the base stands outside of it and looks along it, or away from it."""
+    somebody = open_space()
+    somebody[:100] = 0.26  # on its right, 90 to 135 deg from ahead
+    for heading, allowed in ((math.pi / 2, True), (-math.pi / 2, False)):
+        drive = Drive(DOCK)
+        drive.run(None, 0.1, ranges=somebody)
+        drive.put(1.75, 2.0, heading)
+        if allowed:
+            drive.core.seek_dock(7, drive.now, 1)
+        else:
+            with pytest.raises(MotionRefusedError, match="stands in the dock zone or before it"):
+                drive.core.seek_dock(7, drive.now, 1)
 
 
 def test_a_run_that_the_board_did_not_take_is_ended_to_be_sure() -> None:

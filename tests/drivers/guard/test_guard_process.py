@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -342,29 +342,11 @@ def test_a_silent_board_stops_the_base_and_is_held(rig: Rig) -> None:
     client.close()
 
 
-def docking(rig: Rig) -> GuardClient:
-    """A client whose robot is on its docking run."""
-    rig.place(1.5, 2.4, 0.0)
-    client = rig.client()
-    rig.until(lambda: _accepts(client.seek_dock), "permission to dock")
-    rig.until(lambda: rig.world.truth().linear < -0.02, "a docking run")
-    return client
-
-
-def _accepts(call: Callable[[], None]) -> bool:
-    try:
-        call()
-    except MotionRefusedError:
-        return False
-    return True
-
-
 def test_docking_ends_on_the_contacts(rig: Rig) -> None:
-    client = docking(rig)
-    assert client.status().docking
-    rig.until(lambda: not client.status().docking, "the end of docking")
+    client = rig.docking()
+    rig.dock_until(client, lambda: client.status().detail == "docked", "the end of docking")
+    assert not client.status().docking
     assert client.state().on_dock
-    assert client.status().detail == "docked"
     client.close()
 
 
@@ -372,7 +354,7 @@ def test_docking_ends_on_the_contacts(rig: Rig) -> None:
     "cause", ["emergency stop", "stop", "lease", "connection", "LiDAR", "person", "guard killed", "guard suspended"]
 )
 def test_docking_is_stopped_by_safe_mode_and_zero_speed(rig: Rig, cause: str) -> None:
-    client = docking(rig)
+    client = rig.docking()
     since = rig.clock.now()
     match cause:
         case "emergency stop":

@@ -8,8 +8,9 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,22 +35,6 @@ def moving(rig: Rig) -> GuardClient:
     rig.place(*OPEN_SPACE)
     client: GuardClient = rig.client()
     rig.drive_until(client, 0.2, 0.0, lambda: rig.world.truth().linear > 0.1, "motion")
-    return client
-
-
-def docking(rig: Rig) -> GuardClient:
-    """A client whose robot is on its docking run."""
-    rig.place(1.5, 2.4, 0.0)
-    client: GuardClient = rig.client()
-
-    def accepted() -> bool:
-        with suppress(MotionRefusedError):
-            client.seek_dock()
-            return True
-        return False
-
-    rig.until(accepted, "permission to dock")
-    rig.until(lambda: rig.world.truth().linear < -0.02, "a docking run")
     return client
 
 
@@ -101,6 +86,16 @@ def test_a_call_for_an_emergency_stop_that_cannot_be_read_is_one_all_the_same(ri
         rig.clock.sleep(0.3)
         assert rig.last_motion() <= called + EMERGENCY_WITHIN_S + rig.lateness.between(called, called + 0.3)
         assert client.status().latched
+
+
+def test_strangers_that_fill_the_guard_keep_no_emergency_stop_out(rig: Rig) -> None:
+    host, _, port = rig.guard.address.removeprefix("tcp://").rpartition(":")
+    with ExitStack() as strangers:
+        for _ in range(100):
+            strangers.enter_context(socket.create_connection((host, int(port)), timeout=20))
+        with rig.guard.client() as anybody:
+            anybody.emergency_stop("there")
+            assert anybody.status().latched
 
 
 def test_a_client_that_floods_the_guard_holds_up_no_emergency_stop(rig: Rig) -> None:
@@ -207,13 +202,13 @@ def test_a_guard_that_was_suspended_takes_up_speed_anew_instead_of_jumping_to_it
         finally:
             os.kill(rig.guard.pid, signal.SIGCONT)
         rig.until(lambda: rig.world.truth().linear > 0.1, "motion")
-    speeds = [wheels[0] for _, wheels in rig.wheel_commands(resumed) if wheels != (0, 0)]
-    assert speeds[0] <= 100  # at most 0.5 m/s2 x 0.1 s, and another tick
-    assert speeds == sorted(speeds)
+    # A busy machine's late scans may rightly stop it in between; then it begins anew.
+    speeds = [0, *(wheels[0] for _, wheels in rig.wheel_commands(resumed))]
+    assert max(after - before for before, after in pairwise(speeds)) <= 100  # 0.5 m/s2 x 0.1 s, and another tick
 
 
 def test_a_wheel_that_drops_ends_docking(rig: Rig) -> None:
-    client = docking(rig)
+    client = rig.docking()
     rig.world.body = replace(rig.world.body, wheel_drop=True)
     rig.until(lambda: not client.status().docking, "the end of the docking run")
     assert client.status().reason is StopReason.WHEEL_DROP
@@ -221,7 +216,7 @@ def test_a_wheel_that_drops_ends_docking(rig: Rig) -> None:
 
 
 def test_a_board_that_is_deaf_after_mode_commands_is_stopped_on_its_docking_run(rig: Rig) -> None:
-    client = docking(rig)
+    client = rig.docking()
     rig.board.faults.mode_change_dead_time_s = 0.02
     with rig.guard.client() as anybody:
         anybody.emergency_stop("there")
