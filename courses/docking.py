@@ -33,6 +33,7 @@ _SPOILED = frozenset(
         StopReason.COMMANDED,  # by another program of ours: whoever watches over the drive
     }
 )
+_SPOILED_PER_ATTEMPT = 3
 # What the guard ends a run for that is the robot's own doing.
 _STRAYED = frozenset({StopReason.GEOFENCE, StopReason.DOCKING_TIMEOUT})
 
@@ -101,8 +102,8 @@ class Dockyard:
     def dock(self) -> DockingOutcome:
         """Attempt to dock until it holds for 10 s, or the attempts are used up.
 
-        An attempt that the lab spoiled (stale scans, somebody in the way) is made again, as often as attempts are
-        allowed; raises LabError when more are spoiled.
+        An attempt that the lab spoiled (stale scans, somebody in the way) is made again, three times as often as
+        attempts are allowed; raises LabError when more are spoiled.
         """
         driver, begun = self._driver, self._driver.clock.now()
         faults: list[str] = []
@@ -118,8 +119,8 @@ class Dockyard:
                 continue
             spoiled.append(cause)
             driver.hindered("docking ended", cause)
-            if len(spoiled) > self._plan.attempts:
-                raise LabError(f"docking was cut short {len(spoiled)} times: {'; '.join(spoiled)}")
+            if len(spoiled) > _SPOILED_PER_ATTEMPT * self._plan.attempts:
+                raise LabError(f"docking was cut short {len(spoiled)} times, the last time by {cause}")
         return DockingOutcome(False, self._plan.attempts, driver.clock.now() - begun, tuple(faults))
 
     def _attempt(self) -> tuple[str, float]:

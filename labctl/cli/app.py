@@ -14,6 +14,7 @@ from labctl.cli.exits import USAGE
 from labctl.cli.host_commands import hosts_app
 from labctl.cli.job_commands import jobs_app, run
 from labctl.cli.session_commands import sessions_app
+from labctl.cli.webhook_commands import webhooks_app
 
 app = typer.Typer(
     name="labctl",
@@ -34,6 +35,7 @@ for name, sub in (
     ("jobs", jobs_app),
     ("sessions", sessions_app),
     ("audio", audio_app),
+    ("webhooks", webhooks_app),
 ):
     app.add_typer(sub, name=name)
 
@@ -49,7 +51,15 @@ Out = Annotated[Path | None, typer.Option("--out", help="Folder for the results.
 def demo(
     as_json: Json = False,
     out: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path("out/demo"),
-    time_scale: Annotated[float, typer.Option(min=0.1, max=10, help="How much faster than real time.")] = 4.0,
+    time_scale: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            max=10,
+            show_default=False,
+            help="How much faster than real time; unless given 4, on a busy machine less.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the simulated noise and slip.")] = 0,
 ) -> None:
     """Drive the standard course on a simulated robot, and judge it."""

@@ -17,14 +17,18 @@ from labctl.cli.exits import OF_VERDICT, ExpectedError
 from labctl.cli.installation import check_top_level_packages
 from labctl.cli.jobs import wait_for
 from labctl.cli.output import note
+from labctl.cli.pace import fitting_pace
 
 COURSE = "standard"
 ROOM = "standard"
 ROBOT = "robot-1"
 
 
-def run_demo(out: Path, time_scale: float, seed: int, *, as_json: bool) -> int:
-    """Run it all and end it all. Files go to `out`; what an earlier demo left there is replaced."""
+def run_demo(out: Path, time_scale: float | None, seed: int, *, as_json: bool) -> int:
+    """Run it all and end it all. Files go to `out`; what an earlier demo left there is replaced.
+
+    `time_scale`: None takes what this machine has the cores for.
+    """
     check_top_level_packages()
     from drivers.errors import DeviceError
     from drivers.sim import Bench
@@ -34,6 +38,7 @@ def run_demo(out: Path, time_scale: float, seed: int, *, as_json: bool) -> int:
     try:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
+        time_scale = fitting_pace() if time_scale is None else time_scale
         note(f"starting a simulated robot in the room {ROOM}, {time_scale:g} times as fast as real time")
         with Bench(ROOM, time_scale, seed) as bench:
             lab_file = work / "lab.yaml"

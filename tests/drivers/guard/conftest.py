@@ -129,7 +129,7 @@ class Rig:
         self.until(stopped, "stop bytes")
         return found[0]
 
-    def until(self, condition: Callable[[], bool], what: str, timeout: float = 150.0) -> None:
+    def until(self, condition: Callable[[], bool], what: str, timeout: float = 100.0) -> None:
         """Wait for something to come true; the generous time-out, of the wall, is for liveness only."""
         end = time.monotonic() + timeout
         while not condition():
