@@ -193,6 +193,8 @@ class StopReason(StrEnum):
     BOARD_SILENT = "board_silent"
     BOARD_FAULT = "board_fault"
     DOCKING_TIMEOUT = "docking_timeout"
+    STOP_CHANNEL = "stop_channel"
+    CLIENT_TROUBLE = "client_trouble"
     SHUTDOWN = "shutdown"
 
 

@@ -15,7 +15,7 @@ from drivers.guard.core import WAKE_LIMIT_S, Act, Decision, GuardCore
 from drivers.guard.devices import Sentinel, open_board
 from drivers.guard.rules import REST
 from drivers.guard.settings import GuardSettings
-from drivers.types import BaseState, StopReason
+from drivers.types import BaseState, MotionStatus, Scan, StopReason
 
 # What is written again although nothing changed, in case bytes were lost on the line: seconds. After a mode command
 # the boards of older Roombas are deaf for 20 ms, so those are given time to take effect before they are repeated.
@@ -129,6 +129,16 @@ class GuardedBoard:
         if now - self._refused_since > WAKE_LIMIT_S:
             self._core.board_silent(StopReason.BOARD_FAULT, why)
         self._core.applied = REST
+
+    def saw(self, scan: Scan, now: float) -> None:
+        """What the wheels do is known from their board."""
+
+    def link_lost(self, connection: int) -> None:
+        """The core sees to it."""
+
+    def described(self, status: MotionStatus) -> MotionStatus:
+        """The core's status says it all."""
+        return status
 
     def stop_for_good(self) -> None:
         """Bring the base to rest before the guard ends."""

@@ -75,7 +75,7 @@ class GuardClient:
         deadline: float | None = None,
         clock: Clock | None = None,
         token: str | None = None,
-    ) -> GuardClient:
+    ) -> Self:
         """Connect to `unix:///path` or `tcp://host:port`; with `fencing` and `deadline`, take the base as well.
 
         Raises DeviceUnreachableError when no guard is there, ProtocolError when it does not accept the token or the

@@ -7,6 +7,7 @@ import hmac
 import math
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from drivers.clock import Clock
@@ -14,10 +15,11 @@ from drivers.clock_mapping import machine_clock
 from drivers.errors import DeviceError, MotionRefusedError, ProtocolError
 from drivers.guard import wire
 from drivers.guard.core import GuardCore
+from drivers.guard.foreign import ForeignBase
 from drivers.guard.session import Session
 from drivers.guard.settings import GuardSettings
 from drivers.guard.wire import Kind, message
-from drivers.types import Twist
+from drivers.types import StopReason, Twist
 
 Request = dict[str, Any]
 # Called when the memory is stored, with what went wrong or None.
@@ -29,7 +31,7 @@ class Requests:
 
     `stop_now` writes the stop bytes, and tells why the base may not have got them; `persist` stores the core's memory
     and then calls what it is given; `start_docking` writes to the board; `decide` lets the core decide at once, so that
-    a status tells what became of the command before it.
+    a status tells what became of the command before it. `foreign`: the base, where its own client drives it.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Requests:
         persist: Callable[[Stored], None],
         start_docking: Callable[[], None],
         decide: Callable[[], None],
+        foreign: ForeignBase | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -50,6 +53,7 @@ class Requests:
         self._persist = persist
         self._start_docking = start_docking
         self._decide = decide
+        self._foreign = foreign
         self._undecided = False
         # Each tells whether it has answered already, or will later.
         self._operations: dict[str, Callable[[Session, Request, float], bool]] = {
@@ -64,6 +68,10 @@ class Requests:
             "seek_dock": self._seek_dock,
             "set_pose": self._set_pose,
             "reset": self._reset,
+            "arm": self._arm,
+            "disarm": self._disarm,
+            "trip": self._trip,
+            "reading": self._reading,
         }
 
     def handle(self, session: Session, kind: Kind, payload: bytes) -> bool:
@@ -143,7 +151,10 @@ class Requests:
         if self._undecided:
             self._decide()
             self._undecided = False
-        _answer(session, request, status=wire.pack_status(self._core.status(now, request.get("fencing"))))
+        status = self._core.status(now, request.get("fencing"))
+        if self._foreign is not None:
+            status = self._foreign.described(status)
+        _answer(session, request, status=wire.pack_status(status))
         return True
 
     def _tell_clock(self, session: Session, request: Request, _now: float) -> bool:
@@ -200,6 +211,39 @@ class Requests:
         self._core.reset(str(request.get("person", "")), str(request.get("reason", "")))
         self._answer_when_stored(session, request)
         return True
+
+    # A base that its own client drives
+
+    def _arm(self, session: Session, request: Request, now: float) -> bool:
+        foreign = self._of_holder(request, now)
+        if self._core.memory.latched is not None:
+            raise MotionRefusedError(f"the emergency stop of {self._settings.name} is on: {self._core.memory.latched}")
+        self._core.stop(int(request["fencing"]), now)
+        foreign.arm(session.number)
+        return False
+
+    def _disarm(self, _session: Session, request: Request, now: float) -> bool:
+        self._of_holder(request, now).disarm()
+        return False
+
+    def _trip(self, _session: Session, request: Request, now: float) -> bool:
+        self._of_holder(request, now).trip(StopReason.CLIENT_TROUBLE, str(request.get("why", ""))[:300])
+        return False
+
+    def _reading(self, session: Session, request: Request, now: float) -> bool:
+        state = wire.unpack_state(request["state"])
+        sent = float(request["sent"])
+        age = max(0.0, sent - state.time)
+        self._of_holder(request, now).tell(replace(state, time=session.lateness.issued(sent, now) - age))
+        return True
+
+    def _of_holder(self, request: Request, now: float) -> ForeignBase:
+        if self._foreign is None:
+            raise MotionRefusedError(f"{self._settings.name} is driven by the guard itself: it has no stop channel")
+        refusal = self._core.check_fencing(int(request.get("fencing", 0)), now)
+        if refusal is not None:
+            raise MotionRefusedError(f"{self._settings.name} is not yours to drive: {refusal.detail}")
+        return self._foreign
 
     def _answer_when_stored(self, session: Session, request: Request, complaint: str | None = None) -> None:
         def stored(trouble: str | None) -> None:

@@ -21,6 +21,7 @@ from drivers.guard.board import GuardedBoard
 from drivers.guard.connections import Connections
 from drivers.guard.core import GuardCore
 from drivers.guard.devices import SENTINEL_SILENCE_S, LidarFeed
+from drivers.guard.foreign import ForeignBase
 from drivers.guard.latch import Memory, MemoryFile
 from drivers.guard.requests import Requests, Stored
 from drivers.guard.rules import REST
@@ -44,7 +45,8 @@ class GuardServer:
         stalled_after_s = SENTINEL_SILENCE_S / clock.to_wall(1.0)
         self._core = GuardCore(settings, self._memory_file.load(), stalled_after_s)
         self._connections = Connections(clock)
-        self._board = GuardedBoard(settings, clock, self._core, self._connections.wake)
+        kind = GuardedBoard if settings.stop is None else ForeignBase
+        self._board = kind(settings, clock, self._core, self._connections.wake)
         self._requests = Requests(
             settings,
             clock,
@@ -53,6 +55,7 @@ class GuardServer:
             persist=self._persist,
             start_docking=self._board.start_docking,
             decide=self._decide,
+            foreign=self._board if isinstance(self._board, ForeignBase) else None,
         )
         self._running = True
         self._done: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -98,6 +101,7 @@ class GuardServer:
             for scan in lidar.take():
                 if self._core.take_scan(scan):
                     self._relay(scan)
+                    self._board.saw(scan, self._clock.now())
             asked += [self._requests.handle(*each) for each in received if each not in urgent]
             now = self._clock.now()
             if any(asked) or now >= due:
@@ -106,6 +110,7 @@ class GuardServer:
                 due = self._core.next_change(now, TICK_S)
             for number in self._connections.drop_ended(now):
                 self._core.link_lost(number)
+                self._board.link_lost(number)
                 self._board.act(self._core.tick(now), now)
 
     def _decide(self) -> None:
@@ -126,7 +131,7 @@ class GuardServer:
                 session.send_scan(data)
 
     def _tell(self, now: float) -> None:
-        status = self._core.status(now)
+        status = self._board.described(self._core.status(now))
         key = (status.reason, status.allowed, status.latched, status.docking, status.applied == REST)
         if key == self._status_key and now - self._status_at < _STATUS_EVERY_S:
             return

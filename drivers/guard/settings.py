@@ -8,8 +8,10 @@ import math
 import types
 import typing
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, ClassVar, TypeVar
 
+from drivers.stop_channel import StopSettings
 from drivers.types import BaseGeometry, Pose
 
 Point = tuple[float, float]
@@ -168,7 +170,8 @@ def _create2_geometry() -> BaseGeometry:
 class GuardSettings:
     """Everything the guard of one base needs to know.
 
-    `base_url`: the Create 2's serial line (path, `serial://`, `socket://`, `rfc2217://`). `lidar_url`: the Hokuyo on
+    `base_url`: the Create 2's serial line (path, `serial://`, `socket://`, `rfc2217://`); empty for a base that its own
+    client drives, which `stop` stops. `lidar_url`: the Hokuyo on
     the base (`tcp://host:port`, `serial://path`). `listen`: where clients connect, `unix:///path` or
     `tcp://127.0.0.1:port` (port 0 takes a free one); TCP needs `token`. `state_dir` keeps the latch and the highest
     fencing number. `geofence`: polygon of the room that the base's origin must stay in, empty for none. `dock_zones`:
@@ -194,12 +197,15 @@ class GuardSettings:
     docking: DockingRules = field(default_factory=DockingRules)
     geofence: Polygon = ()
     dock_zones: tuple[Polygon, ...] = ()
+    stop: StopSettings | None = None
 
     def __post_init__(self) -> None:
         _within("command_ttl_s", self.command_ttl_s, 0.02, 1.0)
         _within("time_scale", self.time_scale, 0.1, 100.0)
         if self.time_scale != 1 and not self.simulated:
             raise ValueError(f"time_scale {self.time_scale} is for a simulated base only; a real one needs 1")
+        if bool(self.base_url) == (self.stop is not None):
+            raise ValueError("give base_url, or stop for a base that its own client drives, and not both")
         if not self.listen:
             raise ValueError("listen needs at least one address")
         for url in self.listen:
@@ -268,15 +274,23 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
         return tuple(
             _convert(each, item, f"{where}[{i}]") for i, (each, item) in enumerate(zip(inner, value, strict=True))
         )
-    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    return _convert_one(typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,), value, where)
+
+
+def _convert_one(options: tuple[Any, ...], value: Any, where: str) -> Any:
+    """`value` as whichever of `options` it can be."""
     if value is None and type(None) in options:
         return None
+    if isinstance(value, dict) and (parts := [each for each in options if dataclasses.is_dataclass(each)]):
+        return _build(parts[0], value, where)  # type: ignore[arg-type]  # a dataclass taken from a type hint is a class
     if float in options and isinstance(value, int | float) and not isinstance(value, bool):
         if not math.isfinite(value):
             raise ValueError(f"{where} is {value}, must be finite")
         return float(value)
     for option in options:
-        if option in (str, bool) and isinstance(value, option):
+        if (option in (str, bool) and isinstance(value, option)) or (option is int and type(value) is int):
             return value
+        if isinstance(option, type) and issubclass(option, StrEnum) and value in list(option):
+            return option(value)
     wanted = " or ".join(getattr(option, "__name__", str(option)) for option in options)
     raise ValueError(f"{where} must be {wanted}, got {value!r}")

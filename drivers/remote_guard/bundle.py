@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import serial
 
-_OURS = ("__init__", "clock", "clock_mapping", "errors", "serial_line", "types")
-_PACKAGES = ("create2", "guard", "scip")
+_OURS = ("__init__", "clock", "clock_mapping", "errors", "protocols", "serial_line", "stop_channel", "types")
+_PACKAGES = ("create2", "guard", "power", "scip")
 # What numpy needs at run time; its tests and headers stay here.
 _LEFT_OUT = ("__pycache__", "tests", "include", "f2py")
 

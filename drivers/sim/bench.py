@@ -216,6 +216,10 @@ class BenchRobot:
         """As if the board's battery was taken out and put back."""
         self._do("power_cycle_board")
 
+    def set_board_power(self, on: bool) -> None:
+        """Cut the supply of board and motors, as a relay in it does, or give it back."""
+        self._do("set_board_power", on=on)
+
     def unplug_board(self) -> None:
         """Pull the board's cable."""
         self._do("unplug_board")

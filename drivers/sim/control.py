@@ -125,6 +125,10 @@ class RobotControl:
         """As if the board's battery was taken out and put back."""
         self._board.power_cycle()
 
+    def set_board_power(self, on: bool) -> None:
+        """Cut the supply of board and motors, or give it back."""
+        self._board.set_power(on)
+
     def unplug_board(self) -> None:
         """Pull the board's cable."""
         self._line.unplug()

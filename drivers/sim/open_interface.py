@@ -90,6 +90,7 @@ class OpenInterfaceBoard:
         self._frozen: tuple[int, int] | None = None
         self._encoder_zero = (0, 0)
         self._next_record = 0.0
+        self._powered = True
         self._power_up()
 
     @property
@@ -106,6 +107,8 @@ class OpenInterfaceBoard:
         with self._lock:
             now = self._clock.now()
             self.received.append(Received(now, bytes(data)))
+            if not self._powered:
+                return b""
             kept = _thin_out(data, self.faults.lose_received, self._random)
             self._inbox.append((now + self.faults.receive_delay_s, kept))
             return self._run(now)
@@ -132,6 +135,12 @@ class OpenInterfaceBoard:
             self._inbox.clear()
             self._outbox.clear()
             self._power_up()
+
+    def set_power(self, on: bool) -> None:
+        """Cut the board's supply, motors and all, or give it back: then it is off until it is started anew."""
+        with self._lock:
+            self._powered = on
+            self.power_cycle()
 
     def _power_up(self) -> None:
         self._mode = BaseMode.OFF

@@ -11,6 +11,7 @@ import json
 import re
 import threading
 import urllib.parse
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -27,12 +28,16 @@ class OutletFaults:
 
 @dataclass
 class PowerOutlet:
-    """An outlet on a loopback port. `sockets`: whether each is on; `switched`: all changes in their order."""
+    """An outlet on a loopback port. `sockets`: whether each is on; `switched`: all changes in their order.
+
+    `on_switch(number, on)` is called for each, before the answer: what hangs on the outlet.
+    """
 
     count: int = 1
     password: str = ""
     port: int = 0
     faults: OutletFaults = field(default_factory=OutletFaults)
+    on_switch: Callable[[int, bool], object] = lambda number, on: None  # noqa: ARG005 - nothing hangs on it
 
     def __post_init__(self) -> None:
         self.sockets = [True] * self.count
@@ -76,6 +81,7 @@ class PowerOutlet:
         if not self.faults.stuck:
             self.sockets[number] = on
             self.switched.append((number, on))
+            self.on_switch(number, on)
 
     def answer(self, path: str, query: dict[str, str], authorization: str | None) -> tuple[int, dict[str, Any]]:
         """What it says to a request: status and JSON."""

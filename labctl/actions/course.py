@@ -31,6 +31,7 @@ from labctl.actions.course_files import MEDIA_TYPES, RECORDING, warm_up, write_r
 from labctl.actions.driving import drive_apart
 from labctl.actions.driving_process import Drive, Pilot, Told
 from labctl.config import RobotConfig, RoomConfig, load_room
+from labctl.config.model import ForeignBaseSection
 from labctl.errors import LabFailureError
 from labctl.steps import SET_OUT, Measurement, Outcome, StepContext, Verdict
 
@@ -86,10 +87,11 @@ class DriveCourse:
             calibration = Calibration.load(robot.calibration) if robot.calibration else None
         except (DocumentError, ValueError) as exc:
             raise LabFailureError(str(exc)) from exc
+        check_client(context.device, robot, course, parameters.input)
         recording = context.folder / RECORDING
         context.workers.submit(warm_up)
         bases = context.bases
-        with _pilot(context, parameters) as pilot:
+        with _pilot(context, parameters, robot) as pilot:
             task = Drive(course, calibration, bases.address(context.device, context.fencing), recording, pilot)
             try:
                 driven = drive_apart(
@@ -117,8 +119,29 @@ class DriveCourse:
             context.keep(context.folder / name, name, MEDIA_TYPES[Path(name).suffix])
 
 
+def check_client(device: str, robot: RobotConfig, course: Course, how: str) -> None:
+    """Refuse, before anything moves, what another maker's client cannot drive. Raises LabFailureError."""
+    if isinstance(robot.base, ForeignBaseSection):
+        if how == "direct":
+            raise LabFailureError(f"{device} is driven by its own client: give input, and browser, the role of one")
+        if robot.base.stop.vendor is None and robot.base.stop.power is None:
+            raise LabFailureError(
+                f"nothing but its own client can stop {device}, so no course is driven: give it a stop channel in the "
+                "lab file (base.stop: vendor or power)"
+            )
+    if robot.client is None or how == "direct":
+        return
+    if how not in robot.client.inputs:
+        raise LabFailureError(f"the client of {device} is driven by {', '.join(robot.client.inputs)}, not by {how}")
+    if course.file.start.docked or course.file.docking is not None:
+        raise LabFailureError(
+            f"the course {course.name} begins or ends in a dock: a robot that another maker's client drives is tried "
+            "by turning it on the spot, and is not docked; take one without, such as lap"
+        )
+
+
 @contextmanager
-def _pilot(context: StepContext, parameters: CourseParameters) -> Iterator[Pilot | None]:
+def _pilot(context: StepContext, parameters: CourseParameters, robot: RobotConfig) -> Iterator[Pilot | None]:
     """The browser that the pilot's page is opened in; its session is the lane's, opened here if no step did."""
     if parameters.browser is None:
         yield None
@@ -130,7 +153,8 @@ def _pilot(context: StepContext, parameters: CourseParameters) -> Iterator[Pilot
         if not sessions.is_open(context.run, device):
             sessions.open(context.run, device, context.holder, {})
         with sessions.direct(context.run, device) as (url, session):
-            yield Pilot(url, session, parameters.input)
+            stop = robot.base.stop if isinstance(robot.base, ForeignBaseSection) else None
+            yield Pilot(url, session, parameters.input, robot.client, stop, robot.guard.stopping.latency_s)
     except WebDriverError as exc:
         raise LabFailureError(f"no pilot's page on {device}: {exc.message}") from exc
 
@@ -144,6 +168,7 @@ class _Teller:
 
     def __call__(self, progress: Progress | Told) -> None:
         if isinstance(progress, Told):
+            self._context.emit("progress", {"what": "preparing", "detail": progress.what})
             return
         if isinstance(progress, LegStarted):
             self._context.output(SET_OUT, True)

@@ -27,11 +27,14 @@ from courses.inputs import DirectInput, DrivingInput
 from courses.progress import Progress
 from courses.runner import run_course
 from courses.way_back import return_to_dock
+from devices.pilot.client import PilotClient
 from drivers.clock import Clock, clock_for_scale
 from drivers.errors import DeviceError
 from drivers.guard import GuardClient
+from drivers.guard.foreign_client import ForeignGuardClient
 from drivers.protocols import GuardedBase
 from drivers.rooms import Room
+from drivers.stop_channel import StopSettings
 from labctl.steps import BaseAddress
 
 # Seconds of the machine's clock. A command lives 0.25 s (unless configured) after the last one that was let through.
@@ -45,12 +48,16 @@ DAEMON_LIVES_AT, LEASE_ENDS_AT = 0, 1
 @dataclass(frozen=True)
 class Pilot:
     """The browser session that drives through the pilot's page: its server's URL before /session, its id there, and
-    the input to drive by.
+    the input to drive by. `client`: another maker's page; `foreign`: how to stop a robot that only its client drives;
+    `latency_s`: how soon the guard counts on its stopping.
     """
 
     url: str
     session: str
     input: str
+    client: PilotClient | None = None
+    foreign: StopSettings | None = None
+    latency_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -130,7 +137,7 @@ def _drive(task: Task, shared: Shared, cancel: CancelToken, tell: _Teller) -> Dr
     clock = clock_for_scale(address.time_scale)
     deadline = float(shared[LEASE_ENDS_AT])
     with (
-        GuardClient.connect(
+        ForeignGuardClient.connect(
             address.url, address.fencing, _on_clock(clock, deadline), clock=clock, token=address.token
         ) as base,
         _watched(base, clock, shared),
@@ -143,7 +150,7 @@ def _drive(task: Task, shared: Shared, cancel: CancelToken, tell: _Teller) -> Dr
             )
             outcome = returned.docking
             return Driven({"docked": outcome.docked, "attempts": outcome.attempts, "faults": list(outcome.faults)})
-        with _seat(task.pilot, base, tether, clock) as (driven, chosen):
+        with _seat(task, base, tether, clock, tell) as (driven, chosen):
             result = run_course(
                 task.course,
                 driven,
@@ -160,16 +167,23 @@ def _drive(task: Task, shared: Shared, cancel: CancelToken, tell: _Teller) -> Dr
 
 @contextlib.contextmanager
 def _seat(
-    pilot: Pilot | None, base: GuardClient, tether: TetheredInput, clock: Clock
+    task: Drive, base: ForeignGuardClient, tether: TetheredInput, clock: Clock, tell: _Teller
 ) -> Iterator[tuple[GuardedBase, DrivingInput]]:
     """What is driven, and by what: the base itself, or the pilot's page in a browser."""
+    pilot = task.pilot
     if pilot is None:
         yield base, tether
         return
-    from labctl.actions.piloting import page_of  # noqa: PLC0415 - a course driven directly needs no web server
+    from labctl.actions.piloting import Begin, foreign_page_of, page_of  # noqa: PLC0415 - driven directly it needs none
 
-    with page_of(pilot, base, tether, clock) as seat:
-        yield seat
+    if pilot.client is None:
+        with page_of(pilot, base, tether, clock) as seat:
+            yield seat
+        return
+    file = task.course.file
+    begin = Begin(file.point(file.start.point).pose, lambda what: tell(Told(what)))
+    with foreign_page_of(pilot, base, tether, clock, begin) as foreign:
+        yield foreign, foreign
 
 
 class TetheredInput(DirectInput):

@@ -13,6 +13,7 @@ from drivers.guard import GuardClient
 from drivers.scip import HokuyoLidar
 from drivers.types import Array, Scan
 from labctl.config import LidarConfig, RobotConfig, RoomConfig, load_room
+from labctl.config.model import ForeignBaseSection
 from labctl.health.checks import Check, Subject
 from labctl.steps import BaseAddress
 
@@ -44,7 +45,8 @@ class RobotChecks:
             return [Check("guard", False, "its motion guard does not run; see its state and the guard's log")], None
         try:
             with _observer(subject.base) as base:
-                found = [*_board(base, config), _emergency_stop(base)]
+                body = _channel(config.base) if isinstance(config.base, ForeignBaseSection) else _board(base, config)
+                found = [*body, _emergency_stop(base)]
                 scan, told = _lidar(base, config)
                 return [*found, *told], scan
         except DeviceError as exc:
@@ -88,6 +90,20 @@ def _board(base: GuardClient, config: RobotConfig) -> list[Check]:
         Check("dock", True, where, float(state.on_dock), fact="on_dock"),
         Check("bumpers and wheels", not pressed, f"{', '.join(pressed)} pressed" if pressed else "nothing is pressed"),
     ]
+
+
+def _channel(base: ForeignBaseSection) -> list[Check]:
+    """Whether there is a way to stop a robot that its own client drives; whether it works is tried by each course."""
+    if base.stop.power is not None:
+        switch = base.stop.power.switch
+        try:
+            on = switch.state()
+        except DeviceError as exc:
+            return [Check("stop channel", False, str(exc))]
+        return [Check("stop channel", True, f"{switch.name} is {'off' if on is False else 'on'}")]
+    if base.stop.vendor is not None:
+        return [Check("stop channel", True, f"{base.stop.vendor.name}; tried before each course")]
+    return [Check("stop channel", False, "nothing but its client can stop it: give base.stop in the lab file")]
 
 
 def _emergency_stop(base: GuardClient) -> Check:

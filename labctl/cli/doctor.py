@@ -107,6 +107,7 @@ def _disk() -> Iterator[Finding]:
 def _lab_file(path: Path) -> Iterator[Finding]:
     from drivers.documents import DocumentError
     from labctl.config import load_lab
+    from labctl.config.model import BaseSection
 
     try:
         lab = load_lab(path)
@@ -115,6 +116,8 @@ def _lab_file(path: Path) -> Iterator[Finding]:
         return
     yield Finding("lab file", True, f"{path}: {len(lab.devices)} devices")
     for name, robot in lab.robots().items():
+        if not isinstance(robot.base, BaseSection):
+            continue
         port = robot.base.url.removeprefix("serial://")
         if port.startswith("/"):
             there = Path(port).exists()

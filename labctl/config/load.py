@@ -18,7 +18,7 @@ from labctl.auth.documents import read_policies
 from labctl.config.audio import AudioConfig
 from labctl.config.endpoint import EndpointConfig
 from labctl.config.host import HostConfig, host_problems, with_absolute_paths
-from labctl.config.model import DeviceConfig, Lab, LidarConfig, Name, RobotConfig, RoomConfig
+from labctl.config.model import BaseSection, DeviceConfig, Lab, LidarConfig, Name, RobotConfig, RoomConfig
 from labctl.config.webdriver import BrowserConfig, DesktopConfig, PhoneConfig, webdriver_problems
 
 GROUP = "labctl.drivers"
@@ -163,7 +163,8 @@ def _across(devices: dict[str, DeviceConfig]) -> list[tuple[tuple[str, ...], str
             if device.host is not None and not isinstance(devices.get(device.host), HostConfig):
                 known = ", ".join(each for each, found in devices.items() if isinstance(found, HostConfig)) or "none"
                 problems.append(((name, "host"), f"no host is called {device.host!r}; hosts are: {known}"))
-            other = bases.setdefault(f"{device.host} {device.base.url}", name)
+            line = device.base.url if isinstance(device.base, BaseSection) else name
+            other = bases.setdefault(f"{device.host} {line}", name)
             if other != name:
                 problems.append(((name, "base", "url"), f"the motor board is that of {other} already"))
     problems.extend(host_problems(devices))

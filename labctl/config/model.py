@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, model_validator
 
+from devices.pilot.client import SOCKET, PilotClient
 from drivers.guard.settings import DockingRules, Footprint, LidarRules, Limits, PoseRules, Stopping
+from drivers.stop_channel import StopSettings
 from drivers.types import BaseGeometry
 from labctl.config.health import ChecksSection, HooksSection
 
@@ -73,6 +75,28 @@ class BaseSection(Section):
     geometry: BaseGeometry | None = Field(default=None, description="nominal values of the Create 2 unless given")
 
 
+class ForeignBaseSection(Section):
+    """A robot that another maker's client drives: nothing of ours is on its wires, so something else has to stop it.
+
+    `stop`: what does; without it no course is driven. `geometry`: of its wheels, as its client counts them.
+    """
+
+    driver: Literal["foreign"]
+    stop: StopSettings = StopSettings()
+    geometry: BaseGeometry | None = Field(default=None, description="nominal values of the Create 2 unless given")
+
+
+def _base_driver(value: Any) -> str:
+    driver = value.get("driver", "create2") if isinstance(value, dict) else getattr(value, "driver", "create2")
+    return str(driver)
+
+
+Base = Annotated[
+    Annotated[BaseSection, Tag("create2")] | Annotated[ForeignBaseSection, Tag("foreign")],
+    Discriminator(_base_driver),
+]
+
+
 class LidarSection(Section):
     """The LiDAR on a robot, where it is mounted, and what a scan must be to allow motion."""
 
@@ -96,8 +120,9 @@ class RobotConfig(DeviceConfig):
     """A telepresence robot: a motor board with a LiDAR on it, in a room.
 
     `host`: the host of the lab that board and LiDAR hang on; their addresses are as that host sees them, and the motion
-    guard runs there, under its `python`. `calibration`: a calibration file of its odometry. `time_scale`: how much
-    faster than real time its bench runs; only where `simulated` is set.
+    guard runs there, under its `python`. `client`: another maker's page, through which inputs other than direct drive
+    it instead of through ours. `calibration`: a calibration file of its odometry. `time_scale`: how much faster than
+    real time its bench runs; only where `simulated` is set.
     """
 
     files: ClassVar[tuple[str, ...]] = ("calibration",)
@@ -105,7 +130,8 @@ class RobotConfig(DeviceConfig):
 
     kind: Literal["robot"] = "robot"
     room: Name
-    base: BaseSection
+    base: Base
+    client: PilotClient | None = None
     lidar: LidarSection
     guard: GuardSection = GuardSection()
     host: Name | None = None
@@ -114,6 +140,18 @@ class RobotConfig(DeviceConfig):
     checks: ChecksSection = ChecksSection(every_s=30.0, before_use=True)
     simulated: bool = False
     time_scale: Annotated[float, Field(ge=0.1, le=100)] = 1.0
+
+    @model_validator(mode="after")
+    def _a_client_for_a_foreign_base(self) -> RobotConfig:
+        foreign = isinstance(self.base, ForeignBaseSection)
+        if foreign and self.client is None:
+            raise ValueError("a base of driver foreign is driven by its client: describe it under client")
+        if self.client is not None and foreign == (SOCKET in self.client.url):
+            raise ValueError(
+                f"a client's url has {SOCKET} in it where it drives through the lab's own socket (a base of ours), and "
+                "only there"
+            )
+        return self
 
     @model_validator(mode="after")
     def _real_robots_obey_real_time(self) -> RobotConfig:

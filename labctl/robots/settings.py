@@ -11,6 +11,7 @@ from pathlib import Path
 from drivers.guard import GuardSettings
 from drivers.rooms import Room
 from labctl.config import RobotConfig
+from labctl.config.model import BaseSection, ForeignBaseSection
 
 _LONGEST_SOCKET_PATH = 100  # the kernel takes 107 bytes
 
@@ -18,7 +19,8 @@ _LONGEST_SOCKET_PATH = 100  # the kernel takes 107 bytes
 def guard_settings(name: str, robot: RobotConfig, room: Room, state_dir: Path) -> GuardSettings:
     """The guard's settings: limits of the lab file, geofence and dock zones of the room. Listens on a Unix socket."""
     settings = GuardSettings(
-        base_url=robot.base.url,
+        base_url=robot.base.url if isinstance(robot.base, BaseSection) else "",
+        stop=robot.base.stop if isinstance(robot.base, ForeignBaseSection) else None,
         lidar_url=robot.lidar.url,
         listen=(f"unix://{socket_path(state_dir)}",),
         state_dir=str(state_dir),

@@ -10,22 +10,19 @@ import asyncio
 import contextlib
 import json
 import math
-import threading
 from dataclasses import asdict
-from importlib.resources import files
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from aiohttp import WSMsgType, web
 
 from drivers.errors import DeviceError
+from drivers.sim.served_app import ServedApp, page
 from drivers.types import BaseState, MotionStatus
 
 # Seconds of the machine's clock. The page repeats itself every 50 ms.
 HEARTBEAT_S = 0.25
 _TELL_EVERY_S = 0.04
 _LONGEST_MESSAGE = 4096
-_START_WITHIN_S = 10.0
 # A page that asks for more is wrong; the guard's own limits are lower.
 _FASTEST_M_S, _FASTEST_RAD_S = 1.0, 3.0
 
@@ -42,77 +39,34 @@ class PilotedBase(Protocol):
     def status(self) -> MotionStatus: ...
 
 
-class PilotServer:
+class PilotServer(ServedApp):
     """Serves on the loopback interface from entry to exit, in a thread of its own. `stops`: why the server itself
-    stopped the base, in order."""
+    stopped the base, in order. `origins`: pages of others that may drive too, such as `https://vendor.example`."""
 
-    def __init__(self, base: PilotedBase, *, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self, base: PilotedBase, *, host: str = "127.0.0.1", port: int = 0, origins: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(name="pilot", host=host, port=port)
         self._base = base
-        self._host = host
-        self._port = port
-        self.url = ""
+        self._origins = origins
         self.stops: list[str] = []
         self._pilot: web.WebSocketResponse | None = None
         self._driven = False
         self._heard = -math.inf
-        self._loop = asyncio.new_event_loop()
-        self._over: asyncio.Event | None = None
-        self._ready = threading.Event()
-        self._failure: OSError | None = None
-        self._thread = threading.Thread(target=self._run, name="pilot", daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        if not self._ready.wait(_START_WITHIN_S):
-            raise TimeoutError("the pilot's page was not served in time")
-        if self._failure is not None:
-            raise self._failure
-        return self
+    def routes(self) -> list[web.RouteDef]:
+        return [web.get("/", self._page), web.get("/ws", self._socket)]
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._over is not None:
-            self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join()
-
-    def _run(self) -> None:
-        try:
-            self._loop.run_until_complete(self._serve())
-        except OSError as exc:
-            self._failure = exc
-        finally:
-            self._ready.set()
-            self._loop.close()
-
-    async def _serve(self) -> None:
-        self._over = asyncio.Event()
-        app = web.Application()
-        app.router.add_get("/", self._page)
-        app.router.add_get("/ws", self._socket)
-        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
-        await runner.setup()
-        try:
-            site = web.TCPSite(runner, self._host, self._port)
-            await site.start()
-            host, port = runner.addresses[0][:2]
-            self.url = f"http://{host}:{port}/"
-            self._ready.set()
-            watch = asyncio.create_task(self._watch())
-            await self._over.wait()
-            watch.cancel()
-        finally:
-            if self._pilot is not None:
-                await self._pilot.close()
-            await runner.cleanup()
+    async def ending(self) -> None:
+        if self._pilot is not None:
+            await self._pilot.close()
 
     async def _page(self, _request: web.Request) -> web.Response:
-        text = files(__package__).joinpath("page.html").read_text("utf-8")
-        policy = "default-src 'self' 'unsafe-inline'"
-        return web.Response(text=text, content_type="text/html", headers={"Content-Security-Policy": policy})
+        return page(__package__)
 
     async def _socket(self, request: web.Request) -> web.WebSocketResponse:
-        if request.headers.get("Origin", self.url.rstrip("/")) != self.url.rstrip("/"):
+        own = self.url.rstrip("/")
+        if request.headers.get("Origin", own) not in (own, *self._origins):
             raise web.HTTPForbidden(text="only the pilot's own page may drive")
         socket = web.WebSocketResponse(max_msg_size=_LONGEST_MESSAGE, heartbeat=5.0)
         await socket.prepare(request)
@@ -159,7 +113,7 @@ class PilotServer:
         with contextlib.suppress(DeviceError):
             self._base.stop()
 
-    async def _watch(self) -> None:
+    async def beside(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT_S / 5)
             if self._driven and self._loop.time() - self._heard > HEARTBEAT_S:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -68,29 +69,49 @@ def guarded(robot: BenchRobot, clock: Clock, tmp_path: Path) -> Iterator[GuardCl
         yield client
 
 
+@dataclass
+class Seat:
+    """A pilot's: the page in a browser, the robot behind it."""
+
+    guarded: GuardClient
+    robot: BenchRobot
+    browser: WebDriverSession
+    clock: Clock
+
+    def drive(self, course: Course, name: str) -> CourseResult:
+        """Run a course by an input of the page, odometry read back through the page.
+
+        A machine too busy to stop the robot in time makes a course errored, never failed: then it is driven again.
+        """
+        page = PilotPage(self.browser)
+        for _ in range(4):
+            with PilotServer(self.guarded) as server:
+                page.open(server.url)
+                base, piloted = PagedBase(self.guarded, page, self.clock), open_input(name, self.browser)
+                result = run_course(course, base, self.clock, driving_input=piloted)
+            if result.verdict is not Verdict.ERRORED:
+                break
+            self.robot.put_robot(*course.room.dock("A").pose.xyh)
+        return result
+
+
+@pytest.fixture
+def seat(guarded: GuardClient, robot: BenchRobot, browser: WebDriverSession, clock: Clock) -> Seat:
+    return Seat(guarded, robot, browser, clock)
+
+
 @pytest.mark.alone
-def test_a_course_is_driven_by_the_keys_of_the_page_and_judged(
-    guarded: GuardClient, browser: WebDriverSession, clock: Clock
-) -> None:
-    result = drive(Course.of_text(SHORT, "short.yaml"), "keyboard", guarded, browser, clock)
+def test_a_course_is_driven_by_the_keys_of_the_page_and_judged(seat: Seat) -> None:
+    result = seat.drive(Course.of_text(SHORT, "short.yaml"), "keyboard")
     assert result.verdict is Verdict.PASSED, (result.judged.reasons, result.lab_errors)
     assert result.provenance["driving input"] == "keyboard"
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ["keyboard", "mouse", "gamepad"])
-def test_the_standard_course_through_the_page(
-    guarded: GuardClient, robot: BenchRobot, browser: WebDriverSession, clock: Clock, name: str
-) -> None:
-    result = drive(Course.library("standard"), name, guarded, browser, clock)
+def test_the_standard_course_through_the_page(seat: Seat, name: str) -> None:
+    result = seat.drive(Course.library("standard"), name)
     assert result.verdict is Verdict.PASSED, (result.judged.reasons, result.lab_errors)
     assert result.distance_m >= 6
-    assert robot.reading()["on_dock"]
-
-
-def drive(course: Course, name: str, guarded: GuardClient, browser: WebDriverSession, clock: Clock) -> CourseResult:
-    """Run a course by an input of the page, odometry read back through the page."""
-    page = PilotPage(browser)
-    with PilotServer(guarded) as server:
-        page.open(server.url)
-        return run_course(course, PagedBase(guarded, page, clock), clock, driving_input=open_input(name, browser))
+    assert seat.robot.reading()["on_dock"]

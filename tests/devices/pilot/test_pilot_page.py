@@ -11,9 +11,14 @@ import pytest
 
 from devices.client import WebDriverSession
 from devices.pilot import GamepadInput, KeyboardInput, MouseInput, PilotPage
-from devices.pilot.inputs import FULL, KEY, KEY_SLOW, PilotInput, nearest_keys, open_input
+from devices.pilot.client import OUR_KEYS, OUR_STICK
+from devices.pilot.inputs import PilotInput, chords, nearest_keys, open_input
 from drivers.sim.pilot import PilotServer
 from drivers.types import BaseMode, BaseState, ChargingState, MotionStatus, Twist
+
+KEY = (OUR_KEYS.speed_m_s, OUR_KEYS.turn_rad_s)
+KEY_SLOW = (OUR_KEYS.slow_m_s, OUR_KEYS.slow_rad_s)
+FULL = (OUR_STICK.full_m_s, OUR_STICK.full_rad_s)
 
 
 @dataclass
@@ -168,7 +173,7 @@ def test_a_second_pilot_is_sent_away(page: PilotPage, server: PilotServer) -> No
      ((0.04, 0.0), {"\ue013", "\ue008"}), ((0.01, 0.02), set())],
 )  # fmt: skip
 def test_the_nearest_keys(wish: tuple[float, float], keys: set[str]) -> None:
-    assert nearest_keys(*wish)[0] == keys
+    assert nearest_keys(chords(OUR_KEYS), *wish)[0] == keys
 
 
 def test_what_keys_round_off_is_made_up_for() -> None:

@@ -42,6 +42,12 @@ def geckodriver_copy(folder: Path) -> Path:
     return program
 
 
+@pytest.fixture(scope="session")
+def geckodriver(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Where a geckodriver is that may be run."""
+    return str(geckodriver_copy(tmp_path_factory.mktemp("geckodriver")))
+
+
 @dataclass(frozen=True)
 class RealLab:
     """The daemon's address, and a client of its API."""
