@@ -24,12 +24,17 @@ _CARRIED_WITHIN_S = 60.0
 
 @dataclass(frozen=True)
 class Wire:
-    """`cut` drops every packet from now on and tells nobody; `mend` lets them pass again."""
+    """`cut` drops every packet from now on and tells nobody; `mend` lets them pass again.
+
+    `beside`: an address of this machine that programs on the host reach also while the wire is cut, for what stands for
+    a device that hangs there.
+    """
 
     server: Sshd
     settings: SshSettings
     cut: Callable[[], None]
     mend: Callable[[], None]
+    beside: str = "127.0.0.1"
 
 
 def namespaces_work() -> bool:
@@ -62,26 +67,26 @@ def _namespace(folder: Path) -> Iterator[Wire]:
     # 198.18.0.0/15 is for tests of network devices (RFC 2544) and leads nowhere. A name of its own for each: the kernel
     # takes its time to let go of the interfaces of a namespace that was deleted.
     number = secrets.randbelow(16384)
-    name, network = f"lab{number}", f"198.18.{number // 64}.{number % 64 * 4}"
-    ours, theirs = (network.rpartition(".")[0] + f".{int(network.rpartition('.')[2]) + end}" for end in (1, 2))
+    name = f"lab{number}"
     _ip("netns", "add", name)
     try:
-        _ip("link", "add", f"{name}a", "type", "veth", "peer", "name", f"{name}b", "netns", name)
-        _ip("addr", "add", f"{ours}/30", "dev", f"{name}a")
-        _ip("link", "set", f"{name}a", "up")
-        _ip("-n", name, "addr", "add", f"{theirs}/30", "dev", f"{name}b")
-        _ip("-n", name, "link", "set", f"{name}b", "up")
         _ip("-n", name, "link", "set", "lo", "up")
+        theirs = _cable(name, "ab", f"198.18.{number // 64}", number % 64 * 4)[1]
+        beside = _cable(name, "cd", f"198.19.{number // 64}", number % 64 * 4)[0]
         server = prepare(folder, address=theirs)
         server.start(["ip", "netns", "exec", name])
+        # It waits for the word, so that a cut comes at the moment it is asked for, however busy the machine is.
+        knife = subprocess.Popen(["ip", "-n", name, "-batch", "-"], stdin=subprocess.PIPE)
         try:
             yield Wire(
                 server,
                 server.settings,
-                lambda: _ip("-n", name, "link", "set", f"{name}b", "down"),
+                lambda: _cut(knife, name),
                 lambda: _mend(name, server),
+                beside,
             )
         finally:
+            knife.communicate()
             carrying = server.sessions()
             server.stop()
             for pid in carrying:
@@ -89,6 +94,28 @@ def _namespace(folder: Path) -> Iterator[Wire]:
                     os.kill(pid, 15)
     finally:
         _ip("netns", "delete", name)
+
+
+def _cable(name: str, ends: str, network: str, first: int) -> tuple[str, str]:
+    """Two interfaces that belong together, ours and one in the namespace; their addresses."""
+    ours, theirs = f"{network}.{first + 1}", f"{network}.{first + 2}"
+    here, there = f"{name}{ends[0]}", f"{name}{ends[1]}"
+    _ip("link", "add", here, "type", "veth", "peer", "name", there, "netns", name)
+    _ip("addr", "add", f"{ours}/30", "dev", here)
+    _ip("link", "set", here, "up")
+    _ip("-n", name, "addr", "add", f"{theirs}/30", "dev", there)
+    _ip("-n", name, "link", "set", there, "up")
+    return ours, theirs
+
+
+def _cut(knife: subprocess.Popen[bytes], name: str) -> None:
+    assert knife.stdin is not None
+    knife.stdin.write(f"link set {name}b down\n".encode())
+    knife.stdin.flush()
+    deadline = time.monotonic() + _CARRIED_WITHIN_S
+    while Path(f"/sys/class/net/{name}a/carrier").read_text() != "0\n":
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 def _mend(name: str, server: Sshd) -> None:

@@ -4,8 +4,11 @@
 
 Each loss of control happens while another process drives at 0.3 m/s, 50 commands a second. Times come from the board's
 own log: from the last command that the driver can have sent to the first stop bytes on the serial line. The way is the
-bench's truth, from that moment to rest. The peer in the same run is the board alone (the driver process writes to it
-without a guard): a Create 2 has no time-out, so it drives on, and what is shown is how far in the first 2 s.
+bench's truth, from that moment to rest. "link to the host cut": the guard was sent to a host behind a real sshd, board
+and LiDAR hang there, and the driver is here; every packet between the two is dropped from one moment on (a network
+namespace, where root may make one; else a silent relay). The peer in the same run is the board alone (the driver
+process writes to it without a guard): a Create 2 has no time-out, so it drives on, and what is shown is how far in the
+first 2 s.
 """
 
 from __future__ import annotations
@@ -24,17 +27,21 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+from _wire import wire
 
 from drivers.clock import SystemClock
 from drivers.guard import GuardProcess, GuardSettings, LidarRules
 from drivers.guard.rules import stopping_distance
+from drivers.remote_guard import RemoteGuardProcess
 from drivers.rooms import Room
 from drivers.sim.board_server import BoardServer
 from drivers.sim.open_interface import OpenInterfaceBoard
 from drivers.sim.scip_server import ScipServer
 from drivers.sim.world import World
+from drivers.ssh import SshError, SshHost
 from drivers.types import Pose
 
 SPEED = 0.3
@@ -181,6 +188,53 @@ def guarded(bench: Bench, guard: GuardProcess, fencing: int, cause: str) -> tupl
     return stopped - lost, float(np.hypot(after.x - before.x, after.y - before.y))
 
 
+def far(bench: Bench, rounds: int) -> list[tuple[float, float]]:
+    """Lose the link to the host that the guard runs on, so many times; as `guarded`."""
+    found = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        wire(Path(folder), silence_s=2.0) as line,
+        ScipServer(bench.world.scan, bench.clock, line.beside) as lidar,
+        SshHost.open(line.settings) as host,
+    ):
+        settings = replace(bench.settings(""), name="far", lidar_url=lidar.url)
+        for fencing in range(1, rounds + 1):
+            with RemoteGuardProcess.start(host, settings, python=sys.executable) as guard:
+                found.append(cut_off(bench, guard, fencing, line.cut))
+                line.mend()
+            bench.wait(lambda: _answers(host), 60)
+    return found
+
+
+def cut_off(bench: Bench, guard: RemoteGuardProcess, fencing: int, cut: Callable[[], None]) -> tuple[float, float]:
+    bench.world.put_robot(*START)
+    with guard.client(fencing, bench.clock.now() + 60) as observer:
+        observer.scan(timeout=20)
+        observer.set_pose(Pose(*START, np.eye(3) * 1e-6, time=bench.clock.now()))
+        observer.status()
+    arguments = [guard.address, str(fencing), guard.settings.token, str(SPEED)]
+    driver = subprocess.Popen([sys.executable, "-c", GUARDED, *arguments], stderr=subprocess.DEVNULL)
+    try:
+        bench.rolling()
+        lost, before = bench.clock.now(), bench.world.truth()
+        cut()
+        stopped = bench.first_stop(lost)
+        bench.wait(lambda: bench.world.truth().linear == 0)
+        after = bench.world.truth()
+    finally:
+        driver.kill()
+        driver.wait()
+    return stopped - lost, float(np.hypot(after.x - before.x, after.y - before.y))
+
+
+def _answers(host: SshHost) -> bool:
+    try:
+        host.exec("true")
+    except SshError:
+        return False
+    return True
+
+
 def unguarded(bench: Bench) -> tuple[float, float]:
     """The same without a guard: (inf or seconds to stop bytes, metres in the first 2 s)."""
     bench.world.put_robot(*START)
@@ -233,6 +287,15 @@ def latencies(bench: Bench, guard: GuardProcess, rounds: int) -> list[float]:
     return found
 
 
+def row(cause: str, found: list[tuple[float, float]], alone_m: float) -> None:
+    times, ways = [1000 * each[0] for each in found], [each[1] for each in found]
+    print(
+        f"| {cause} | {len(found)} | {statistics.median(times):.1f} | {max(times):.1f} | "
+        f"{statistics.median(ways):.3f} | {max(ways):.3f} | {statistics.median(ways) / alone_m:.2f} |",
+        flush=True,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few rounds")
@@ -258,11 +321,8 @@ def main() -> None:
                             guard = GuardProcess.start(bench.settings(folder))
                 finally:
                     guard.close()
-            times, ways = [1000 * each[0] for each in found], [each[1] for each in found]
-            print(
-                f"| {cause} | {rounds} | {statistics.median(times):.1f} | {max(times):.1f} | "
-                f"{statistics.median(ways):.3f} | {max(ways):.3f} | {statistics.median(ways) / alone[1]:.2f} |"
-            )
+            row(cause, found, alone[1])
+        row("link to the host cut", far(bench, rounds), alone[1])
         print(
             "\n| emergency stop, client to stop bytes | calls | median ms | p99 ms | worst ms |\n|---|---|---|---|---|"
         )

@@ -206,6 +206,7 @@ def test_a_cut_link_stops_the_base_where_it_is_and_the_run_is_errored(whole: Sit
         stopped_at = next(at for at, data in whole.robot.received(cut_at) if STOP in data)
         moved = [at for at, data in whole.robot.received(cut_at) if data[:1] == b"\x91" and STOP not in data]
         # What was under way when the link was cut may still arrive, and lives for its time to live; then it is over.
+        # How soon that is on a machine that keeps up, benchmarks/guard_stop.py measures; here the machine may not.
         assert stopped_at - cut_at < TTL_S + 1.0
         assert not [at for at in moved if at > stopped_at]
         run = first_run(lab, submitted["id"])
