@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import cssselect
 from lxml import etree, html
 
+from devices.healing.heuristics import STANDARD, Heuristic
 from devices.healing.matching import match_trees
 from devices.healing.tree import Node, SourceError, Tree, parse_source
 
@@ -50,9 +51,13 @@ class Heal:
 
 
 class Healer:
-    """Remembers the last source in which all locators were found, and heals by it."""
+    """Remembers the last source in which all locators were found, and heals by it.
 
-    def __init__(self) -> None:
+    `heuristics`: what is matched by, in the order of trust; `(*STANDARD, Heuristic(...))` adds one of your own.
+    """
+
+    def __init__(self, heuristics: Sequence[Heuristic] = STANDARD) -> None:
+        self._heuristics = heuristics
         self._good: str | None = None
 
     def remember(self, source: str) -> None:
@@ -70,7 +75,7 @@ class Healer:
         found = locate(old, broken)
         if not found:
             return None
-        pair = match_trees(old, new).pair(found[0])
+        pair = match_trees(old, new, self._heuristics).pair(found[0])
         if pair is None:
             return None
         replacement = locator_for(new, pair.new)

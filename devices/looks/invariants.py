@@ -76,6 +76,8 @@ def _as_python(text: str) -> str:
         if masked.count(word) > 1:
             raise InvariantError(f"{text!r} has{word}twice: make it two invariants")
         if (at := masked.find(word)) >= 0:
+            if masked[:at].count("(") != masked[:at].count(")"):
+                raise InvariantError(f"{text!r} has{word}in brackets: it may only be the outermost word")
             return form.format(_as_python(text[:at]), _as_python(text[at + len(word) :]))
     return text.strip()
 

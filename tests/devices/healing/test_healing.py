@@ -7,6 +7,7 @@ from _dialogs import DIALOGS, UNSEEN, Dialog
 from healing import grade, ours
 
 from devices.healing import (
+    STANDARD,
     THRESHOLD,
     Ground,
     Healer,
@@ -54,6 +55,30 @@ def test_nothing_is_healed_that_was_never_seen() -> None:
     assert healer.heal(Locator("id", "btnSave"), NEW) is None
     healer.remember(OLD)
     assert healer.heal(Locator("id", "nothing"), NEW) is None
+
+
+def test_a_heuristic_of_ones_own_heals_what_the_standard_ones_do_not() -> None:
+    old, new = (
+        '<W><B mark="7" name="Send"/></W>',
+        '<W><P/><P><B mark="7" name="Dispatch now"/><B name="Print"/></P></W>',
+    )
+    same_mark = Heuristic(
+        "same mark",
+        Ground.IDENTITY,
+        9.0,
+        lambda before, after, _known: (
+            bool(mark := before.attributes.get("mark")) and mark == after.attributes.get("mark")
+        ),
+    )
+    confidences = []
+    for heuristics in (STANDARD, (same_mark, *STANDARD)):
+        healer = Healer(heuristics)
+        healer.remember(old)
+        heal = healer.heal(Locator("name", "Send"), new)
+        confidences.append(0.0 if heal is None else heal.confidence)
+    assert confidences[0] < THRESHOLD <= confidences[1]
+    assert heal is not None
+    assert heal.evidence[0] == "same mark"
 
 
 def test_the_same_tree_is_maintained_as_a_whole() -> None:

@@ -78,6 +78,7 @@ def test_a_text_is_never_less_than_a_number() -> None:
         ("(lambda: 1)()", "is none of an invariant's words"),
         ("save is name", "is none|compare with"),
         ("save.enabled iff name.text iff busy.displayed", "twice: make it two invariants"),
+        ("(save.enabled iff name.present) and busy.present", "iff in brackets: it may only be the outermost word"),
     ],
 )
 def test_what_makes_no_sense_is_refused(text: str, message: str) -> None:
