@@ -8,10 +8,9 @@ import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from labctl.client import Lab
+from labctl.connection import Connection
 
 STDOUT, STDERR, END = 1, 2, 3
 _HEAD = struct.Struct(">BI")
@@ -20,7 +19,7 @@ _HEAD = struct.Struct(">BI")
 class HostSession:
     """A command, terminal, console or connection under way. Listen to `output` from one thread, write from any."""
 
-    def __init__(self, lab: Lab, host: str, wanted: dict[str, Any]) -> None:
+    def __init__(self, lab: Connection, host: str, wanted: dict[str, Any]) -> None:
         """Begin it. Raises LabClientError."""
         self._lab = lab
         opened = lab.request("POST", f"/api/v1/hosts/{host}/sessions", json=wanted, timeout=60)
@@ -100,7 +99,7 @@ def _command(command: str | Sequence[str]) -> dict[str, Any]:
 class Host:
     """A host of the lab."""
 
-    def __init__(self, lab: Lab, name: str) -> None:
+    def __init__(self, lab: Connection, name: str) -> None:
         self._lab = lab
         self.name = name
 

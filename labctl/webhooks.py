@@ -14,7 +14,6 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -62,7 +61,6 @@ class Webhooks:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._post: Callable[[str, bytes, dict[str, str]], str | None] = _Poster()
         self._pool = ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="webhook")
         self._busy: set[str] = set()
         self._lock = threading.Lock()
@@ -112,7 +110,7 @@ class Webhooks:
                 delivery = self._store.write(lambda transaction: rows.claim(transaction, webhook))
                 if delivery is None:
                     return
-                error = self._deliver(delivery)
+                error = deliver(delivery)
                 self._store.write(lambda transaction: rows.settle(transaction, delivery, error))  # noqa: B023  # at once
                 if error is not None:
                     log.info("webhook not taken", webhook=webhook, attempt=delivery.attempt, error=error)
@@ -124,30 +122,30 @@ class Webhooks:
                 self._busy.discard(webhook)
             self._store.bell.ring()  # what came while this one was busy
 
-    def _deliver(self, delivery: Delivery) -> str | None:
-        body = json.dumps(_document(delivery.event), separators=(",", ":")).encode()
-        timestamp = int(time.time())
-        headers = {
-            "content-type": "application/json",
-            "user-agent": "labctl",
-            "webhook-id": delivery.key,
-            "webhook-timestamp": str(timestamp),
-            "webhook-signature": sign(delivery.secret, delivery.key, timestamp, body),
-        }
-        return self._post(delivery.url, body, headers)
+
+def deliver(delivery: Delivery) -> str | None:
+    """Post an event once; None when it was taken, else in a few words why not."""
+    body = json.dumps(_document(delivery.event), separators=(",", ":")).encode()
+    timestamp = int(time.time())
+    headers = {
+        "content-type": "application/json",
+        "user-agent": "labctl",
+        "webhook-id": delivery.key,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": sign(delivery.secret, delivery.key, timestamp, body),
+    }
+    return _post(delivery.url, body, headers)
 
 
-class _Poster:
-    """Posts, and says in a few words what went wrong; never the address, which may hold a secret."""
+def _post(url: str, body: bytes, headers: dict[str, str]) -> str | None:
+    """What went wrong, if anything; never the address, which may hold a secret."""
+    import httpx  # noqa: PLC0415 - takes long to import, and a lab without webhooks does not need it
 
-    def __call__(self, url: str, body: bytes, headers: dict[str, str]) -> str | None:
-        import httpx  # noqa: PLC0415 - takes long to import, and a lab without webhooks does not need it
-
-        try:
-            answer = httpx.post(url, content=body, headers=headers, timeout=_TIMEOUT_S, follow_redirects=False)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as exc:
-            return f"no answer ({type(exc).__name__})"
-        return None if answer.is_success else f"answered {answer.status_code}"
+    try:
+        answer = httpx.post(url, content=body, headers=headers, timeout=_TIMEOUT_S, follow_redirects=False)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as exc:
+        return f"no answer ({type(exc).__name__})"
+    return None if answer.is_success else f"answered {answer.status_code}"
 
 
 def _document(event: sa.Row[Any]) -> dict[str, Any]:

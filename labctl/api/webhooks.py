@@ -6,15 +6,16 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import AfterValidator, Field
 
 from labctl.api.common import Asker, Body, Cursor, Limit, Page, TheDaemon, iso, page
-from labctl.auth import Resource, authorise, authorise_list, may
+from labctl.auth import Principal, Resource, authorise, authorise_list, may
+from labctl.daemon import Daemon
 from labctl.store import Transaction, submitting
 from labctl.store import webhooks as rows
 from labctl.store.tables import webhooks
-from labctl.webhooks import key_of, new_secret
+from labctl.webhooks import deliver, key_of, new_secret
 
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
 
@@ -89,22 +90,71 @@ def list_webhooks(daemon: TheDaemon, asker: Asker, limit: Limit = 100, cursor: C
 @router.get("/{webhook}")
 def show_webhook(webhook: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
     """One webhook: how many events it was told of, and what went wrong last."""
-    authorise_list(asker, "webhooks.read", "webhook")
+    _allow(daemon, asker, "webhooks.read", webhook)
     with daemon.store.read() as connection:
-        row = rows.find(connection, webhook)
-    authorise(asker, "webhooks.read", Resource("webhook", webhook, row.owner))
-    return _show(row)
+        return _show(rows.find(connection, webhook))
 
 
 @router.delete("/{webhook}", status_code=204)
 def remove_webhook(webhook: str, daemon: TheDaemon, asker: Asker) -> Response:
     """Tell it nothing any more."""
-    authorise_list(asker, "webhooks.delete", "webhook")
-    with daemon.store.read() as connection:
-        owner = rows.find(connection, webhook).owner
-    authorise(asker, "webhooks.delete", Resource("webhook", webhook, owner))
+    _allow(daemon, asker, "webhooks.delete", webhook)
     daemon.store.write(lambda transaction: rows.remove(transaction, webhook))
     return Response(status_code=204)
+
+
+@router.get("/{webhook}/deliveries")
+def list_deliveries(
+    webhook: str, daemon: TheDaemon, asker: Asker, limit: Annotated[int, Query(ge=1, le=1000)] = 50
+) -> Page:
+    """The newest events for a webhook and what became of each: delivered, given_up, waiting, or retrying."""
+    _allow(daemon, asker, "webhooks.read", webhook)
+    with daemon.store.read() as connection:
+        found = rows.deliveries(connection, webhook, limit)
+    return Page(
+        items=[{**each, "time": iso(each["time"]), "next_at": iso(each["next_at"])} for each in found], next=None
+    )
+
+
+@router.post("/{webhook}/deliveries/{event}")
+def send_again(
+    webhook: str, event: Annotated[int, Path(ge=1, le=2**62)], daemon: TheDaemon, asker: Asker
+) -> dict[str, Any]:
+    """Send one event now, also one that was given up or taken; `delivered` says whether it was answered with 2xx.
+
+    Its `webhook-id` is the same as before, so that who has it already may leave it at that.
+    """
+    _allow(daemon, asker, "webhooks.deliver", webhook)
+    with daemon.store.read() as connection:
+        delivery = rows.one_more(connection, webhook, event)
+    error = deliver(delivery)
+    daemon.store.write(lambda transaction: rows.sent_again(transaction, delivery, error))
+    return {"event": event, "delivered": error is None, "error": error}
+
+
+@router.post("/{webhook}/test")
+def test_webhook(webhook: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
+    """Send it an event of the kind webhook.test now; `delivered` says whether that was answered with 2xx."""
+    _allow(daemon, asker, "webhooks.deliver", webhook)
+    delivery = daemon.store.write(lambda transaction: rows.test_delivery(transaction, webhook))
+    error = deliver(delivery)
+    return {"event": delivery.event.sequence, "delivered": error is None, "error": error}
+
+
+@router.post("/{webhook}/retry")
+def retry_webhook(webhook: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
+    """Try what was not taken again at once, instead of at `next_at`."""
+    _allow(daemon, asker, "webhooks.deliver", webhook)
+    daemon.store.write(lambda transaction: rows.retry(transaction, webhook))
+    with daemon.store.read() as connection:
+        return _show(rows.find(connection, webhook))
+
+
+def _allow(daemon: Daemon, asker: Principal, action: str, webhook: str) -> None:
+    authorise_list(asker, action, "webhook")
+    with daemon.store.read() as connection:
+        owner = rows.find(connection, webhook).owner
+    authorise(asker, action, Resource("webhook", webhook, owner))
 
 
 def _show(row: sa.Row[Any]) -> dict[str, Any]:

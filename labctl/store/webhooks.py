@@ -61,6 +61,69 @@ def find(connection: sa.Connection, webhook: str) -> sa.Row[Any]:
     return row
 
 
+def retry(transaction: Transaction, webhook: str) -> None:
+    """Try what was not taken again now, instead of later. Raises NotFoundError."""
+    find(transaction.connection, webhook)
+    soon = sa.update(webhooks).where(webhooks.c.id == webhook).values(next_at=0.0)
+    transaction.execute(soon)
+    transaction.topics.add("events")
+
+
+def one_more(connection: sa.Connection, webhook: str, event: int) -> Delivery:
+    """An event to be sent to a webhook whatever became of it before. Raises NotFoundError."""
+    row = find(connection, webhook)
+    wanted = connection.execute(_matching(row).where(events.c.sequence == event)).one_or_none()
+    if wanted is None:
+        raise NotFoundError(f"event {event} is none that webhook {webhook!r} is told of")
+    return Delivery(row.id, row.url, row.secret, 1, wanted)
+
+
+def test_delivery(transaction: Transaction, webhook: str) -> Delivery:
+    """An event of its own kind for one webhook alone. Raises NotFoundError."""
+    row = find(transaction.connection, webhook)
+    transaction.emit("webhook.test", webhook=webhook)
+    latest = sa.select(events).order_by(events.c.sequence.desc()).limit(1)
+    return Delivery(row.id, row.url, row.secret, 1, transaction.execute(latest).one())
+
+
+def sent_again(transaction: Transaction, delivery: Delivery, error: str | None) -> None:
+    """Note what became of a delivery that somebody asked for."""
+    about = {"webhook": delivery.webhook, "event": delivery.event.sequence, "error": error}
+    transaction.emit("webhook.sent_again", job=delivery.event.job_id, **about)
+
+
+def deliveries(connection: sa.Connection, webhook: str, limit: int) -> list[dict[str, Any]]:
+    """The newest events for a webhook, newest first, and what became of each: `state` is delivered, given_up, waiting,
+    or retrying, then with `attempts`, `next_at` and `error`. Raises NotFoundError.
+    """
+    row = find(connection, webhook)
+    since = _matching(row).where(events.c.time >= row.created_at)
+    found = connection.execute(since.order_by(events.c.sequence.desc()).limit(limit)).all()
+    if not found:
+        return []
+    own = events.c.kind.in_(("webhook.gave_up", "webhook.sent_again"))
+    told = sa.select(events.c.kind, events.c.data).where(own, events.c.sequence > found[-1].sequence)
+    lost: dict[int, str | None] = {}  # why each was given up, or None when it was sent again with success
+    for each in connection.execute(told.order_by(events.c.sequence)):
+        of_it = each.data["webhook"] == webhook
+        if of_it and (each.kind == "webhook.gave_up" or each.data["event"] in lost):
+            lost[each.data["event"]] = each.data["error"]
+    shown = []
+    head = min((each.sequence for each in found if each.sequence > row.cursor), default=None)
+    for each in found:
+        about = {"event": each.sequence, "kind": each.kind, "job": each.job_id, "time": each.time}
+        state: dict[str, Any] = {"state": "delivered", "attempts": None, "next_at": None, "error": None}
+        if each.sequence > row.cursor:
+            state["state"] = "waiting"
+            if each.sequence == head and row.attempts:
+                state |= {"state": "retrying", "attempts": row.attempts, "error": row.last_error}
+                state["next_at"] = row.next_at or None
+        elif (error := lost.get(each.sequence)) is not None:
+            state |= {"state": "given_up", "error": error}
+        shown.append({**about, **state})
+    return shown
+
+
 def due(connection: sa.Connection, now: float, scanned: dict[str, int]) -> tuple[list[str], float | None]:
     """The webhooks with something to deliver that nobody is delivering, and when to look again, if at a time.
 
@@ -119,12 +182,17 @@ def settle(transaction: Transaction, delivery: Delivery, error: str | None) -> N
 
 
 def _next_event(row: sa.Row[Any], after: int) -> sa.Select[Any]:
+    return _matching(row).where(events.c.sequence > after).order_by(events.c.sequence)
+
+
+def _matching(row: sa.Row[Any]) -> sa.Select[Any]:
+    """The events that a webhook wants."""
     wanted = [
         events.c.kind.startswith(kind[:-1], autoescape=True) if kind.endswith("*") else events.c.kind == kind
         for kind in row.kinds
     ]
-    found = sa.select(events).where(events.c.sequence > after, sa.or_(*wanted), sa.not_(events.c.kind.startswith(_OWN)))
-    if row.job_id is not None:
-        parts = sa.select(jobs.c.id).where(jobs.c.parent_id == row.job_id)
-        found = found.where(sa.or_(events.c.job_id == row.job_id, events.c.job_id.in_(parts)))
-    return found.order_by(events.c.sequence)
+    found = sa.select(events).where(sa.or_(*wanted), sa.not_(events.c.kind.startswith(_OWN)))
+    if row.job_id is None:
+        return found
+    parts = sa.select(jobs.c.id).where(jobs.c.parent_id == row.job_id)
+    return found.where(sa.or_(events.c.job_id == row.job_id, events.c.job_id.in_(parts)))

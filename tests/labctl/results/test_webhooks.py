@@ -14,7 +14,10 @@ from typing import Any
 import httpx
 import pytest
 import standardwebhooks
+from typer.testing import CliRunner
 
+from labctl.cli.app import app
+from labctl.cli.exits import ExpectedError
 from labctl.config import Lab
 from labctl.daemon import Daemon, run_daemon
 from labctl.store import webhooks as rows
@@ -171,6 +174,68 @@ def test_a_secret_is_made_where_none_is_given_and_shown_only_then(http: httpx.Cl
 )
 def test_what_cannot_be_told_is_refused(http: httpx.Client, body: dict[str, Any]) -> None:
     assert http.post("/api/v1/webhooks", json=body).status_code == 422
+
+
+def test_a_webhook_is_tried_from_the_command_line(daemon: Daemon, url: str, receiver: Receiver) -> None:
+    """Made, tested, looked at and ended; what was given up is sent again."""
+
+    def labctl(*words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["webhooks", *words, "--url", url])
+        if isinstance(done.exception, ExpectedError):
+            raise done.exception
+        return done.exit_code, done.output if "--json" not in words else done.stdout
+
+    def deliveries() -> list[tuple[str, str, str | None]]:
+        shown = json.loads(labctl("deliveries", webhook, "--json")[1])
+        return [(each["kind"], each["state"], each["error"]) for each in shown]
+
+    status, said = labctl("add", receiver.url, "--kind", "good.*", "--json")
+    made = json.loads(said)
+    webhook = made["id"]
+    assert (status, made["kinds"], len(key_of(made["secret"]))) == (0, ["good.*"], 32)
+    assert made["secret"] not in labctl()[1]
+
+    status, said = labctl("test", webhook)
+    headers, body = receiver.got.get(timeout=60)
+    assert (status, json.loads(body)["type"]) == (0, "webhook.test")
+    assert standardwebhooks.Webhook(made["secret"]).verify(body.decode(), headers)
+    receiver.answers = [418]
+    status, said = labctl("test", webhook)
+    assert (status, "answered 418" in said) == (3, True)
+
+    receiver.answers = [500, 500, 500]
+    emit(daemon, "good.one", "good.two")
+    while [each[1] for each in deliveries()] != ["delivered", "given_up"]:
+        pass
+    assert deliveries() == [("good.two", "delivered", None), ("good.one", "given_up", "answered 500")]
+    lost = json.loads(labctl("deliveries", webhook, "--json")[1])[1]["event"]
+    assert labctl("retry", webhook, str(lost))[0] == 0
+    assert deliveries()[1] == ("good.one", "delivered", None)
+    with pytest.raises(ExpectedError, match=f"event {lost - 1} is none"):
+        labctl("retry", webhook, str(lost - 1))
+
+    assert labctl("remove", webhook)[0] == 0
+    assert "nobody is told of anything" in labctl()[1]
+    with pytest.raises(ExpectedError, match="there is no webhook"):
+        labctl("test", webhook)
+
+
+def test_what_waits_is_tried_at_once_when_asked_for(
+    daemon: Daemon, http: httpx.Client, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "BACK_OFF_S", (3600.0,))
+    receiver.answers = [503]
+    webhook = add(http, receiver.url, kinds=["good.*"])["id"]
+    emit(daemon, "good.one", "good.two")
+    receiver.next()
+    path = f"/api/v1/webhooks/{webhook}"
+    while not (waiting := http.get(path).json())["attempts"]:
+        pass
+    found = http.get(f"{path}/deliveries").json()["items"]
+    assert [(each["state"], each["attempts"]) for each in found] == [("waiting", None), ("retrying", 1)]
+    assert (found[1]["error"], found[1]["next_at"]) == ("answered 503", waiting["next_at"])
+    assert http.post(f"{path}/retry").json()["next_at"] is None
+    assert [receiver.next()[1]["type"] for _ in range(2)] == ["good.one", "good.two"]
 
 
 def test_a_signature_is_that_of_the_specification() -> None:
