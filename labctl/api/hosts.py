@@ -22,6 +22,7 @@ from drivers.ssh import Terminal
 from drivers.ssh.host import destination
 from labctl.api.common import Asker, Body, Page, TheDaemon, iso
 from labctl.auth import Principal, Resource, authorise, authorise_list, may
+from labctl.auth.tokens import without_tokens
 from labctl.daemon import Daemon
 from labctl.errors import ConflictError, DeviceTakenError, InvalidInputError, NotFoundError
 from labctl.hosts import LabHost, Session
@@ -366,10 +367,10 @@ def _open(daemon: Daemon, asker: Principal, name: str, body: SessionBody) -> Ses
     except ValueError as exc:
         raise InvalidInputError(str(exc)) from None
     said = body.line if isinstance(body.line, str | None) else " ".join(body.line)
-    told = (said or body.console or str(body.dial or "shell"))[:500]
+    told = (said or body.console or str(body.dial or "shell"))[:500]  # enough to know it by
     about = {
         "what": action,
-        "command": os.fsencode(told).decode(errors="replace"),
+        "command": without_tokens(os.fsencode(told).decode(errors="replace")),
         "principal": asker.name,
     }
     daemon.store.submit(lambda transaction: transaction.emit("host.session", device=name, **about))

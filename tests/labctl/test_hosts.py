@@ -18,16 +18,19 @@ import httpx
 import pytest
 import uvicorn
 from _sshd import Sshd, sshd
+from sqlalchemy import select
 
 from drivers.documents import DocumentError
 from drivers.sim.power_outlet import PowerOutlet
 from labctl.api import create_app
+from labctl.auth.tokens import Token
 from labctl.client import Lab as Client
 from labctl.client import LabClientError
 from labctl.config import Lab, load_lab
 from labctl.daemon import Daemon, run_daemon
 from labctl.host_client import STDOUT, HostCommandError
 from labctl.matching import Requirement
+from labctl.store.tables import events
 
 WITHIN_S = 60.0
 
@@ -162,6 +165,15 @@ def test_a_hundred_megabytes_pass_through_the_daemon(client: Client) -> None:
 
     assert client.host("nuc").exec("head -c 100000000 /dev/zero", on_output=count).exit_status == 0
     assert size == 100_000_000
+
+
+def test_a_token_in_a_command_is_not_written_down(client: Client, daemon: Daemon) -> None:
+    token = Token.new()
+    assert client.host("nuc").exec(["echo", token.text]).text == token.text
+    with daemon.store.read() as connection:
+        about = select(events.c.data).where(events.c.kind == "host.session").order_by(events.c.sequence.desc())
+        told = connection.execute(about.limit(1)).scalar_one()
+    assert told["command"] == f"echo labctl_{token.id}_..."
 
 
 def test_a_deadline_and_an_unknown_host(client: Client) -> None:
