@@ -29,7 +29,7 @@ class CheckDevice:
         """Errored when a check fails: that is the lab's fault, not that of what is tested."""
         config = context.lab.devices[context.device]
         base = context.bases.address(context.device, context.fencing) if config.kind == "robot" else None
-        subject = Subject(context.lab, context.device, context.workers, base)
+        subject = Subject(context.lab, context.device, context.workers, context.hosts, base)
         checks = look(self._registry, subject, preflight=parameters.preflight)
         context.measure(
             [

@@ -16,9 +16,9 @@ from devices.webdriver import WebDriverError
 from drivers.adb import AdbServer, Phone
 from drivers.adb.screen import LONGEST_S
 from drivers.adb.wire import AdbRefusedError
-from labctl.config.webdriver import PhoneConfig
+from labctl.config.webdriver import AdbSection, PhoneConfig
 from labctl.errors import LabFailureError
-from labctl.steps import Measurement, Outcome, StepContext, Verdict
+from labctl.steps import LabHosts, Measurement, Outcome, StepContext, Verdict
 
 _PASSED = Outcome(Verdict.PASSED)
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$")]
@@ -252,12 +252,18 @@ def _tools(context: StepContext) -> Iterator[PhoneTools]:
 @contextmanager
 def adb_phone(context: StepContext, config: PhoneConfig) -> Iterator[Phone]:
     """The phone on its adb server, through the tunnel of the host that this is on."""
-    adb = config.adb
-    assert adb is not None
+    assert config.adb is not None
+    with adb_server(config.adb, context.hosts) as server:
+        yield server.phone(str(config.udid))
+
+
+@contextmanager
+def adb_server(adb: AdbSection, hosts: LabHosts) -> Iterator[AdbServer]:
+    """The adb server of a phone, through the tunnel of the host that this is on."""
     server = AdbServer.at(adb.server)
     with ExitStack() as stack:
         if adb.host is not None:
-            forward = context.hosts.get(adb.host).ssh.forward(f"{server.host}:{server.port}")
+            forward = hosts.get(adb.host).ssh.forward(f"{server.host}:{server.port}")
             stack.callback(forward.close)
             server = AdbServer("127.0.0.1", forward.port)
-        yield server.phone(str(config.udid))
+        yield server

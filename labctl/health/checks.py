@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
 from labctl.config import Lab
-from labctl.steps import BaseAddress
+from labctl.steps import BaseAddress, LabHosts
 
 GROUP = "labctl.checks"
 
@@ -31,11 +31,13 @@ class Check:
 
 @dataclass(frozen=True)
 class Subject:
-    """The device to check. `base`: where its guard answers, for a robot. `workers`: for long sums."""
+    """The device to check. `base`: where its guard answers, for a robot. `workers`: for long sums. `hosts`: of the lab,
+    for what hangs on one."""
 
     lab: Lab
     device: str
     workers: Executor
+    hosts: LabHosts
     base: BaseAddress | None = None
 
 

@@ -159,7 +159,9 @@ class Health:
     def _look(self, name: str, *, preflight: bool) -> list[Check]:
         robot = self._fleet.robots.get(name)
         base = None if robot is None else robot.observed_at()
-        return look(self._registry, Subject(self._parts.lab, name, self._parts.workers, base), preflight=preflight)
+        parts = self._parts
+        subject = Subject(parts.lab, name, parts.workers, parts.hosts, base)
+        return look(self._registry, subject, preflight=preflight)
 
     # After leases
 

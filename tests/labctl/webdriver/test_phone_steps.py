@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -161,8 +162,23 @@ def test_phone_steps_are_for_paths_that_may_be_removed(http: httpx.Client) -> No
 # Health
 
 
-def look(lab: Lab, *, preflight: bool = False) -> dict[str, Any]:
-    subject = Subject(lab, "pixel", ThreadPoolExecutor(1))
+class Hosts:
+    """A lab whose hosts' tunnels lead to one adb server of this machine."""
+
+    def __init__(self, port: int = 0) -> None:
+        self._port = port
+        self.open: list[str] = []
+
+    def get(self, name: str) -> Any:
+        def forward(remote: str) -> Any:
+            self.open.append(f"{name} {remote}")
+            return SimpleNamespace(port=self._port, close=self.open.clear)
+
+        return SimpleNamespace(ssh=SimpleNamespace(forward=forward))
+
+
+def look(lab: Lab, *, preflight: bool = False, hosts: Hosts | None = None) -> dict[str, Any]:
+    subject = Subject(lab, "pixel", ThreadPoolExecutor(1), hosts or Hosts())
     checks = PhoneChecks().preflight(subject) if preflight else PhoneChecks().quick(subject)
     return {each.name: each for each in checks}
 
@@ -173,6 +189,19 @@ def test_a_charged_connected_phone_is_well(lab: Lab) -> None:
     assert (found["battery"].value, found["battery"].fact) == (0.8, "battery_ratio")
     assert found["temperature"].value == 25.1
     assert found["storage"].value == 2**30
+
+
+def test_a_phone_on_a_host_is_looked_at_through_its_tunnel(lab: Lab, adb: SimulatedAdbServer) -> None:
+    pixel = lab.devices["pixel"]
+    away = pixel.model_copy(update={"adb": pixel.adb.model_copy(update={"host": "nuc", "server": "127.0.0.1:5037"})})
+    hosts = Hosts(int(adb.address.rpartition(":")[2]))
+    found = look(lab.model_copy(update={"devices": {"pixel": away}}), preflight=True, hosts=hosts)
+    assert {name: each.well for name, each in found.items()} == {
+        "connection": True, "battery": True, "temperature": True, "storage": True,
+    }  # fmt: skip
+    assert hosts.open == []  # the tunnel is closed again
+    nobody = look(lab.model_copy(update={"devices": {"pixel": away}}), hosts=Hosts(1))
+    assert not nobody["connection"].well
 
 
 def test_what_is_wrong_with_a_phone_is_said(lab: Lab, adb: SimulatedAdbServer, phone: SimulatedPhone) -> None:
