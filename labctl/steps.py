@@ -167,6 +167,9 @@ class LabHosts(Protocol):
     def get(self, name: str) -> LabHost:
         """The host of that name. Raises NotFoundError."""
 
+    def private_in(self, folder: Path) -> Path | None:
+        """What the daemon keeps to itself and a job must not copy along with `folder`; None where there is nothing."""
+
 
 @dataclass(frozen=True)
 class StepContext:

@@ -121,7 +121,11 @@ class Sync:
     parameters = SyncParameters
 
     def run(self, context: StepContext, parameters: SyncParameters) -> Outcome:
-        """Copy what changed; what could not be copied is the lab's fault."""
+        """Copy what changed; what could not be copied is the lab's fault. What the daemon keeps to itself stays here:
+        who may use hosts may not have their keys.
+        """
+        if (private := context.hosts.private_in(parameters.source)) is not None:
+            return Outcome(Verdict.FAILED, f"{parameters.source} is not copied: {private} is the daemon's own")
         host = context.hosts.get(context.device).ssh
         rules = Ignore.of(parameters.ignore)
         done = sync_to(host, parameters.source, parameters.to, delete=parameters.delete, ignore=rules)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -21,6 +22,7 @@ from drivers.ssh.health import HostHealth, examine
 from drivers.ssh.reboot import REBOOT, reboot
 from labctl.config import Lab
 from labctl.config.host import HostConfig, NetworkPower, OutletPower, UsbPower
+from labctl.credentials import credentials_file
 from labctl.errors import NotFoundError
 from labctl.store import Store
 from labctl.store.inventory import set_device_state
@@ -113,6 +115,7 @@ class Hosts:
                     self.hosts[name] = LabHost(name, config, ssh, data / "hosts" / name / "consoles")
         for host in self.hosts.values():
             host.power = self._switch(host)
+        self._private = tuple(_private(configs.values(), data))
 
     def start(self) -> None:
         """Connect to all of them, each by a thread of its own."""
@@ -137,6 +140,14 @@ class Hosts:
         if name not in self.hosts:
             raise NotFoundError(f"there is no host {name!r}; hosts are: {', '.join(self.hosts) or 'none'}")
         return self.hosts[name]
+
+    def private_in(self, folder: Path) -> Path | None:
+        """The daemon's data, a key or a password that `folder` holds or that it lies in; None where there is none."""
+        real = folder.resolve()
+        for each in self._private:
+            if each.exists() and (each.is_relative_to(real) or real.is_relative_to(each)):
+                return each
+        return None
 
     def _supervise(self, host: LabHost) -> None:
         failures = 0
@@ -184,6 +195,18 @@ class Hosts:
                 answers = partial(getattr, host.ssh, "connected")
                 return WakeOnLan(network.hardware_address, network.broadcast, shut_down=off, answers=answers)
         return None
+
+
+def _private(hosts: Iterable[HostConfig], data: Path) -> Iterator[Path]:
+    yield data.resolve()
+    yield credentials_file().resolve()
+    with contextlib.suppress(RuntimeError):  # an account without a home
+        yield Path("~/.ssh").expanduser().resolve()
+    for host in hosts:
+        if host.key is not None:
+            yield host.key.expanduser().resolve()
+        if isinstance(host.power, OutletPower) and host.power.password_file is not None:
+            yield host.power.password_file.resolve()
 
 
 def _settings(name: str, config: HostConfig, known_hosts: Path) -> SshSettings:

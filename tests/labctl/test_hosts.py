@@ -334,6 +334,16 @@ def test_a_command_that_fails_fails_the_job_and_one_that_hangs_is_killed(client:
     assert nothing["verdict"] == "failed"
 
 
+def test_a_job_cannot_carry_off_what_the_daemon_keeps_to_itself(
+    client: Client, folder: Path, server: Sshd, tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to(server.folder)  # the hosts' key lies there
+    for source in (folder / "data", folder / "data" / "hosts", folder, tmp_path / "link", Path("/")):
+        refused = run(client, f"{{uses: host.sync, with: {{source: {source}, to: {tmp_path}/there}}}}")["job"]
+        assert (refused["verdict"], "is the daemon's own" in refused["reason"]) == ("failed", True)
+    assert not (tmp_path / "there").exists()
+
+
 def test_cancelling_a_job_kills_its_command(client: Client) -> None:
     mark = f"{os.getpid()}779"
     job = client.submit(
