@@ -17,9 +17,11 @@ from audio.recording import Array, Recording
 
 _BLOCK_FRAMES = 1 << 16
 _TAIL = 1 << 16  # an OGG page is at most this long
-# What SoX writes for a length that it does not know yet; ffmpeg, arecord and others write more, and no file of `Limits`
-# has as much.
-_STREAMED = 0x7FFFF000
+# What programs write for a length that they do not know yet: SoX and arecord these for the samples, with a whole that
+# fits them; ffmpeg this for the whole and for the samples.
+_UNKNOWN_SAMPLES = (0x7FFFF000, 0x80000000)
+_UNKNOWN = 0xFFFFFFFF
+_LEAST_STREAMED_S = 1.0  # less is a program that died as it began, or a header that lies
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,17 +206,20 @@ class _Reader:
         order = ">" if self.stream.read(4) == b"RIFX" else "<"
         (whole,) = struct.unpack(f"{order}I", self.stream.read(4).ljust(4, b"\0"))
         position = 12
-        data_size_of_rf64 = 0
+        data_size_of_rf64 = bytes_per_s = 0
         while position + 8 <= size:
             self.stream.seek(position)
             kind, length = struct.unpack(f"{order}4sI", self.stream.read(8))
             if kind == b"ds64" and position + 24 <= size:
                 data_size_of_rf64 = struct.unpack("<8xQ", self.stream.read(16))[0]
+            if kind == b"fmt " and position + 20 <= size:
+                (bytes_per_s,) = struct.unpack(f"{order}8xI", self.stream.read(12))
             if kind == b"data":
-                if length == 0xFFFFFFFF and data_size_of_rf64:
+                if length == _UNKNOWN and data_size_of_rf64:
                     length = data_size_of_rf64
                 here = size - position - 8
-                streamed = _STREAMED <= length <= whole and here > 0
+                unknown = length == whole == _UNKNOWN or (length in _UNKNOWN_SAMPLES and whole == position + length)
+                streamed = unknown and here >= max(_LEAST_STREAMED_S * bytes_per_s, 1)
                 if length > here and not streamed:
                     raise self._error(
                         f"is cut off, or its header was never finished: it promises {length} bytes of samples and "

@@ -87,7 +87,7 @@ def _rough_lags(reference: Bands, degraded: Bands, activity: Activity, indices: 
     times = indices * HOP_S + FRAME_S / 2
     floor = silence_floor(degraded)
     fits = [steady.fit_line(reference, degraded, activity, start, floor) for start in starts[:3]]
-    fit = max(fits, key=lambda one: np.count_nonzero(one.agrees))
+    fit = max(fits, key=lambda one: one.heard)
     lags = fit.at(times)
     moving = np.zeros(len(times), dtype=bool)
     for time, agrees in zip(fit.times_s, fit.agrees, strict=True):

@@ -36,7 +36,9 @@ def lay_out(reference: Bands, degraded: Bands, frames: FrameLags, runs: list[Run
     between: list[list[Stretch]] = []
     for index in range(len(runs) - 1):
         before, after = runs[index], runs[index + 1]
-        if starts[index + 1] - ends[index] < EDGE_S:
+        # What was cut out has no place in the recording: about as much lies between the runs.
+        cut = max(float(before.at(ends[index]) - after.at(starts[index + 1])), 0.0)
+        if starts[index + 1] - ends[index] < EDGE_S + cut:
             low = max(ends[index] - EDGE_S, starts[index] + HOP_S / 2)
             high = min(starts[index + 1] + EDGE_S, ends[index + 1] - HOP_S / 2)
             ends[index], starts[index + 1] = _break(reference, degraded, before, after, (low, high))

@@ -24,6 +24,7 @@ class SteadyFit:
     slope: float
     times_s: Floats  # (W,) middles of the windows
     agrees: npt.NDArray[np.bool_]  # (W,)
+    heard: int  # how many of those that agree are not silent in the recording: only they speak for the line
 
     def at(self, times_s: Floats) -> Floats:
         """Return the lag in seconds at reference times (K,)."""
@@ -76,7 +77,7 @@ def fit_line(reference: Bands, degraded: Bands, activity: Activity, start_s: flo
     known = fits[~silent]
     typical = float(np.median(known)) if len(known) else 0.0
     agrees = silent | ((fits > heights - 0.06) & (fits > max(0.25, 0.6 * typical)))
-    return SteadyFit(lag, slope, times, agrees)
+    return SteadyFit(lag, slope, times, agrees, int(np.count_nonzero(agrees & ~silent)))
 
 
 def _line(

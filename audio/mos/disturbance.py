@@ -26,6 +26,10 @@ GAIN_LIMITS = (3e-4, 5.0)
 GAIN_FLOOR = 5e3
 GAIN_MEMORY = 0.2  # of the last frame's gain
 DEAD_ZONE = 0.25  # of the softer of the two loudnesses
+# Above the wide band speech has little that matters (the bands of ANSI S3.5-1997, table 1, end at 9.5 kHz), but no
+# speech masks noise there. With full weight the same noise cost a talker with little sound up there 0.5 MOS more at 48
+# than at 16 kHz, and one with much 0.1.
+HIGH_BAND_HZ, HIGH_BAND_WEIGHT = 8000.0, 0.25
 CHANGE_NORM = 1.5  # over bands
 ADDED_EXPONENT, ADDED_FLOOR = 1.2, 200.0
 ADDED_LEAST, ADDED_MOST = 3.0, 12.0
@@ -77,7 +81,7 @@ def measure_disturbance(
     difference = np.abs(got - wanted)
     difference -= DEAD_ZONE * np.minimum(wanted, got)
     np.maximum(difference, 0, out=difference)
-    widths = bands.widths.astype(np.float32)
+    widths = (bands.widths * np.where(bands.centres > HIGH_BAND_HZ, HIGH_BAND_WEIGHT, 1.0)).astype(np.float32)
     changed = np.sum((difference * widths) ** CHANGE_NORM, axis=1, dtype=np.float64) ** (1 / CHANGE_NORM)
     surplus = ((degraded + ADDED_FLOOR) / (reference + ADDED_FLOOR)) ** np.float32(ADDED_EXPONENT)
     surplus = np.where(surplus < ADDED_LEAST, 0, np.minimum(surplus, ADDED_MOST))

@@ -26,9 +26,10 @@ from audio.mos.faults import (
     find_mutes,
     gain_db,
     noise_db,
+    only_noise,
 )
 from audio.mos.reasons import Reason, ReasonKind
-from audio.mos.splices import find_moving, limit, settle
+from audio.mos.splices import find_cut_out, find_moving, is_cut_out, limit, settle
 
 LOWEST_RATE, HIGHEST_RATE = 8000, 48_000
 # The mapping, fitted to wide-band P.862.2 values on the training talkers: quality = BEST - changed - added, each
@@ -43,6 +44,7 @@ MUTED_SHARE = 0.2  # a mute of this share of speech leaves 1/e of what a recordi
 QUIET_FROM_DB, LOUD_FROM_DB = 15.0, 20.0
 LEVEL_COST_PER_DB = 0.04  # of MOS, for a recording without other faults
 UNRELATED_COVERAGE = 0.3
+FAINT_DBOV = -60.0
 DELAY_WORTH_NAMING_S = 0.015
 CLIPPING_WORTH_NAMING = 2e-4
 GAPS_WORTH_NAMING = 0.003
@@ -86,19 +88,25 @@ def perceptual(reference: ArrayLike, degraded: ArrayLike, sample_rate: int, alig
     if len(arrived) == 0 or float(np.dot(arrived, arrived)) / len(arrived) < SILENT_POWER:
         return _worthless(ReasonKind.SILENCE, duration, "the recording is silent")
     if alignment.coverage < UNRELATED_COVERAGE:
+        noise_dbov = only_noise(band_powers(arrived, bands), bands)
+        if noise_dbov is not None:
+            what = "the recording is silent but for noise of" if noise_dbov < FAINT_DBOV else "no speech, only sound of"
+            return _worthless(ReasonKind.SILENCE, duration, f"{what} {noise_dbov:.0f} dBov")
         share = round(100 * alignment.coverage)
         return _worthless(ReasonKind.OTHER_SPEECH, duration, f"other speech: {share} % of the reference was found")
 
     warped: Floats = np.asarray(alignment.warp(arrived), dtype=np.float64)
     powers = band_powers(warped, bands)
-    activity = find_active(reference_powers, powers, bands)
+    cut_out = find_cut_out(alignment, len(powers))
+    activity = find_active(reference_powers, powers, bands).without_loss_in(cut_out)
     if not activity.heard.any():
         return _worthless(ReasonKind.SILENCE, duration, "no speech of the reference arrived")
+    gain = gain_db(reference_powers, powers, activity, bands)
+    powers = np.where(cut_out[:, None], reference_powers * np.float32(10 ** (gain / 10)), powers)
     mutes = find_mutes(activity, powers, bands)
-    muted = np.zeros(len(powers), dtype=bool)
+    muted = cut_out.copy()  # as much of the speech is missing, though no silence is heard in its place
     for begin, end in mutes:
         muted[begin:end] = True
-    gain = gain_db(reference_powers, powers, activity, bands)
     band = find_missing_band(reference_powers, powers, activity, bands)
     noise = noise_db(reference_powers, powers, activity)
     moving = find_moving(alignment, len(powers))
@@ -236,13 +244,13 @@ def _distortion_reason(frames: Floats, changed: Floats, mos: float, duration: fl
 def _breaks_in_words(alignment: Alignment, activity: Activity) -> int:
     """Count where the delay jumps between two stretches of speech with speech right on both sides."""
     count = 0
-    for before, after in pairwise(alignment.segments):
+    for before, after in pairwise(part for part in alignment.segments if not is_cut_out(part)):
         if before.kind is not SegmentKind.SPEECH or after.kind is not SegmentKind.SPEECH:
             continue
-        at = round(after.start_s / HOP_S)
+        ends, starts = round(before.end_s / HOP_S), round(after.start_s / HOP_S)
         jumped = abs(after.lag_start_s - before.lag_end_s) > BREAK_S
         # Most frames of the 80 ms on either side: a frame may fall between two glottal pulses.
-        before_it, after_it = activity.active[max(at - 5, 0) : at], activity.active[at : at + 5]
+        before_it, after_it = activity.active[max(ends - 5, 0) : ends], activity.active[starts : starts + 5]
         spoken = before_it.size > 0 and after_it.size > 0 and min(before_it.mean(), after_it.mean()) > 0.5
         count += int(jumped and spoken)
     return count

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from audio.align import Alignment
+from audio.align import Alignment, Segment
 from audio.intervals import runs
 from audio.mos.bands import HOP_S, Bands, Floats, Single, frame_powers
 from audio.mos.disturbance import Disturbance
@@ -19,6 +19,7 @@ REACH_S = 0.120  # a frame this near to a change is looked at
 SPLICE_S = 0.036  # a frame this near holds it
 MOST_CHANGED, MOST_ADDED = 0.4, 3.0  # what the splice itself may disturb
 CHANGE_S = 0.001
+LONGEST_CUT_S = 0.3  # more is not heard as a skip, but as speech that is missing
 OFFSETS_S = (-0.0125, -0.010, -0.0075, -0.005, -0.0025, 0.0025, 0.005, 0.0075, 0.010, 0.0125)
 CLEAN = 0.08  # of its loudness a splice may differ from the place where it fits best,
 CLEAN_OVER_USUAL = 1.6  # or so many times what the best quarter of all frames differs: in noise all do
@@ -27,13 +28,28 @@ LOUDNESS_EXPONENT = np.float32(0.23)
 BLOCK = 256
 
 
+def is_cut_out(segment: Segment) -> bool:
+    """Tell whether the recording skips a short part of the reference: no silence is heard in its place."""
+    return bool(np.isnan(segment.lag_start_s)) and segment.end_s - segment.start_s <= LONGEST_CUT_S
+
+
+def find_cut_out(alignment: Alignment, count: int, reach_s: float = 0.0) -> Mask:
+    """Return which of `count` frames lie in what was cut out, or within `reach_s` of it."""
+    middles = np.arange(count) * HOP_S + HOP_S
+    inside = np.zeros(count, dtype=bool)
+    for segment in alignment.segments:
+        if is_cut_out(segment):
+            inside |= (middles >= segment.start_s - reach_s) & (middles <= segment.end_s + reach_s)
+    return inside
+
+
 def find_moving(alignment: Alignment, count: int, reach_s: float = REACH_S) -> Mask:
     """Return which of `count` frames lie near a change of delay."""
     middles = np.arange(count) * HOP_S + HOP_S
     before, after = alignment.lag(middles - reach_s), alignment.lag(middles + reach_s)
     here = alignment.lag(middles)
     apart = np.maximum(np.abs(after - here), np.abs(here - before))
-    moving: Mask = apart > CHANGE_S
+    moving: Mask = (apart > CHANGE_S) | find_cut_out(alignment, count, reach_s)
     return moving
 
 
@@ -82,8 +98,12 @@ def _distance(reference: Single, powers: Single, scale: np.float32) -> Single:
 
 
 def limit(disturbance: Disturbance, alignment: Alignment, misfits: Mask) -> Disturbance:
-    """Return the disturbance with that of the frames that hold a change of delay limited, but of `misfits` (T,)."""
-    splice = find_moving(alignment, len(disturbance.changed), SPLICE_S) & ~misfits
+    """Return the disturbance with that of the frames that hold a change of delay limited, but of `misfits` (T,).
+
+    A cut-out is a skip whatever lies beside it: how much is missing is counted elsewhere.
+    """
+    count = len(disturbance.changed)
+    splice = (find_moving(alignment, count, SPLICE_S) & ~misfits) | find_cut_out(alignment, count, SPLICE_S)
     return Disturbance(
         np.where(splice, np.minimum(disturbance.changed, MOST_CHANGED), disturbance.changed),
         np.where(splice, np.minimum(disturbance.added, MOST_ADDED), disturbance.added),

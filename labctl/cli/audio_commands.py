@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +13,21 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of
 Present = Annotated[
     list[float] | None,
     typer.Option("--present-hz", help="A tone that must be there; may be repeated.", show_default=False),
+]
+LimitsFile = Annotated[Path | None, typer.Option("--thresholds", help="YAML file of limits.", show_default=False)]
+LeastMos = Annotated[float | None, typer.Option("--min-mos", help="Lowest MOS, 1 to 5.", show_default=False)]
+LongestDelay = Annotated[float | None, typer.Option("--max-delay-ms", help="Longest delay.", show_default=False)]
+LeastSpeech = Annotated[
+    float | None,
+    typer.Option("--min-active-speech-ratio", help="Least share of active speech, 0 to 1.", show_default=False),
+]
+LeastCoverage = Annotated[
+    float | None,
+    typer.Option("--min-coverage", help="Least share of the speech that arrived, 0 to 1.", show_default=False),
+]
+Rate = Annotated[
+    int | None,
+    typer.Option("--rate", help="Score at 8000, 16000 or 48000 Hz, not at the reference's.", show_default=False),
 ]
 
 
@@ -25,21 +40,13 @@ def audio_score(
     report: Annotated[
         Path | None, typer.Option("--report", help="Write an HTML page to look at.", show_default=False)
     ] = None,
-    thresholds: Annotated[
-        Path | None, typer.Option("--thresholds", help="YAML file of limits.", show_default=False)
-    ] = None,
-    min_mos: Annotated[float | None, typer.Option(help="Lowest MOS, 1 to 5.", show_default=False)] = None,
-    max_delay_ms: Annotated[float | None, typer.Option(help="Longest delay.", show_default=False)] = None,
-    min_active_speech_ratio: Annotated[
-        float | None, typer.Option(help="Least share of active speech, 0 to 1.", show_default=False)
-    ] = None,
-    min_coverage: Annotated[
-        float | None, typer.Option(help="Least share of the speech that arrived, 0 to 1.", show_default=False)
-    ] = None,
+    thresholds: LimitsFile = None,
+    min_mos: LeastMos = None,
+    max_delay_ms: LongestDelay = None,
+    min_active_speech_ratio: LeastSpeech = None,
+    min_coverage: LeastCoverage = None,
     present_hz: Present = None,
-    rate: Annotated[
-        int | None, typer.Option(help="Score at 8000, 16000 or 48000 Hz instead of the reference's rate.")
-    ] = None,
+    rate: Rate = None,
     beside: Annotated[
         list[str] | None,
         typer.Option(
@@ -52,14 +59,13 @@ def audio_score(
     """Tell how well a recording reproduces its reference; needs no daemon. Exit codes as of `labctl run`."""
     from labctl.cli.audio import score_files
 
-    limits = {
-        "min_mos": min_mos,
-        "max_delay_ms": max_delay_ms,
-        "min_active_speech_ratio": min_active_speech_ratio,
-        "min_coverage": min_coverage,
-        "present_hz": present_hz,
-    }
-    given = {name: value for name, value in limits.items() if value is not None}
+    given = _given(
+        min_mos=min_mos,
+        max_delay_ms=max_delay_ms,
+        min_active_speech_ratio=min_active_speech_ratio,
+        min_coverage=min_coverage,
+        present_hz=present_hz,
+    )
     raise typer.Exit(
         score_files(
             reference,
@@ -82,14 +88,13 @@ def audio_batch(
     reports: Annotated[
         Path | None, typer.Option("--reports", help="Folder for a page on each pair that fails.", show_default=False)
     ] = None,
-    thresholds: Annotated[
-        Path | None, typer.Option("--thresholds", help="YAML file of limits.", show_default=False)
-    ] = None,
-    min_mos: Annotated[float | None, typer.Option(help="Lowest MOS, 1 to 5.", show_default=False)] = None,
-    max_delay_ms: Annotated[float | None, typer.Option(help="Longest delay.", show_default=False)] = None,
-    rate: Annotated[
-        int | None, typer.Option(help="Score at 8000, 16000 or 48000 Hz instead of the references' rates.")
-    ] = None,
+    thresholds: LimitsFile = None,
+    min_mos: LeastMos = None,
+    max_delay_ms: LongestDelay = None,
+    min_active_speech_ratio: LeastSpeech = None,
+    min_coverage: LeastCoverage = None,
+    present_hz: Present = None,
+    rate: Rate = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", min=1, max=256, help="How many at a time; half the processors unless given.")
     ] = None,
@@ -97,11 +102,21 @@ def audio_batch(
     """Score hundreds of pairs side by side; the worst verdict decides the exit code, as of `labctl run`."""
     from labctl.cli.audio_batch import score_batch
 
-    limits = {"min_mos": min_mos, "max_delay_ms": max_delay_ms}
-    given = {name: value for name, value in limits.items() if value is not None}
+    given = _given(
+        min_mos=min_mos,
+        max_delay_ms=max_delay_ms,
+        min_active_speech_ratio=min_active_speech_ratio,
+        min_coverage=min_coverage,
+        present_hz=present_hz,
+    )
     raise typer.Exit(
         score_batch(pairs, thresholds=thresholds, given=given, rate=rate, reports=reports, jobs=jobs, as_json=as_json)
     )
+
+
+def _given(**limits: float | list[float] | None) -> dict[str, Any]:
+    """The limits that were set: they win over those of a file."""
+    return {name: value for name, value in limits.items() if value is not None}
 
 
 @audio_app.command("measure")

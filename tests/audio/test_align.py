@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from _time_warps import jumps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal as dsp
 
 import audio
+from audio import reference
 from audio.align import SegmentKind, align
 from audio.align.ordering import in_order
 from audio.align.runs import FrameLags, Run
@@ -259,3 +261,20 @@ def test_reading_along_a_line_keeps_a_tone(lag: float, slope: float, frequency: 
     expected = np.cos(2 * np.pi * frequency * (positions + piece.lag_at(positions)))
     assert np.abs(result - expected).max() < 5e-3
     assert not read_pieces(signal, [piece], 2100, 16)[:100].any()
+
+
+@pytest.mark.parametrize("change_s", [-0.02, 0.02])
+def test_a_lag_at_which_the_recording_is_over_explains_nothing(change_s: float) -> None:
+    # Half of it lies at either lag; at one 8 s off, where its rest would be, nothing contradicts.
+    recording = reference.load("male_1")
+    voice = dsp.resample_poly(recording.samples, 1, 3)
+    found = align(voice, jumps(voice, 16_000, [(5.1 - 0.25, change_s)]).samples, 16_000)
+    assert found.coverage > 0.95
+    assert found.lag(np.array([2.0, 8.0])) == pytest.approx([0.0, change_s], abs=0.0005)
+
+
+def test_what_is_cut_out_of_a_word_is_found_where_it_was() -> None:
+    voice = dsp.resample_poly(reference.load("female_2").samples, 1, 3)
+    found = align(voice, jumps(voice, 16_000, [(4.8, -0.12)]).samples, 16_000)
+    [cut] = [part for part in found.segments if np.isnan(part.lag_start_s)]
+    assert (cut.start_s, cut.end_s) == pytest.approx((4.8, 4.92), abs=0.01)

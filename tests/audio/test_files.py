@@ -95,6 +95,8 @@ def hostile(speechlike):
         "cut off FLAC": (flac[: len(flac) // 2], "cut off|damaged"),
         "cut off OGG": (ogg[: len(ogg) - 100], "cut off"),
         "promises 4 GiB": (_wav(bytes(3000), 0xFFFFFFFE), "cut off, or its header was never finished"),
+        "promises 4 GiB in every place": (_streamed(bytes(32000), 0xFFFFFFFF, 0xFFFFFFF0), "cut off, or its"),
+        "streamed, and died at once": (_streamed(bytes(3000), 0xFFFFFFFF, 0xFFFFFFFF), "promises 4294967295"),
         "streamed, and nothing came": (_streamed(b"", 0xFFFFFFFF, 0xFFFFFFFF), "cut off, or its header was never fin"),
         "FLAC that promises weeks": (_flac_promising(2**36 - 1, speechlike), "lasts by its header"),
         "FLAC that promises minutes": (_flac_promising(100 * RATE, speechlike), "cut off|damaged"),

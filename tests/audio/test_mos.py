@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from _time_warps import jitter_buffer, lose_packets
 from numpy.typing import NDArray
-from scipy.signal import firwin, oaconvolve, resample_poly
+from scipy.signal import butter, firwin, oaconvolve, resample_poly, sosfilt
 
 from audio import reference
 from audio.align import Alignment, Interval, Segment, SegmentKind, align
@@ -202,3 +202,45 @@ def test_concealed_loss_is_not_forgiven_where_a_jitter_buffer_moves_the_delay_as
     steady, moving = (perceptual(x, y, RATE, align(x, y, RATE)).mos for y in (lossy, moved))
     assert steady < 3.2
     assert abs(moving - steady) < 0.2
+
+
+@pytest.mark.parametrize("cut_s", [0.02, 0.06, 0.12, 0.2])
+@pytest.mark.parametrize("at_s", [2.2, 5.1])
+def test_what_a_jump_cuts_out_of_a_word_is_heard_as_a_skip_and_not_as_silence(at_s: float, cut_s: float) -> None:
+    x = resample_poly(reference.load("female_2").samples, 1, 3)
+    y = np.concatenate([x[: round(at_s * RATE)], x[round((at_s + cut_s) * RATE) :]])
+    assert 4.64 - perceptual(x, y, RATE, align(x, y, RATE)).mos <= 0.8
+
+
+def test_many_small_cuts_are_worth_as_little_as_the_speech_that_is_missing() -> None:
+    x = voice("male_2")
+    kept = np.arange(len(x)) % (RATE // 4) >= RATE // 20  # 50 ms of each 250 ms are gone, and so is their time
+    y = x[kept]
+    assert perceptual(x, y, RATE, align(x, y, RATE)).mos < 2.5
+
+
+@pytest.mark.parametrize(
+    ("level", "text"), [(1e-4, "silent but for noise of -80 dBov"), (3e-2, "no speech, only sound of -31 dBov")]
+)
+def test_a_recording_of_nothing_but_noise_is_said_to_hold_no_speech(level: float, text: str) -> None:
+    x = voice("female_1")
+    y = level * np.random.default_rng(8).standard_normal(len(x))
+    result = perceptual(x, y, RATE, align(x, y, RATE))
+    assert 1.0 <= result.mos <= 1.3
+    [reason] = result.reasons
+    assert reason.kind is ReasonKind.SILENCE
+    assert text in reason.text
+
+
+def test_a_filter_that_takes_out_rumble_leaves_no_gaps() -> None:
+    x = voice("male_2") + 0.05 * np.sin(2 * np.pi * 40 * np.arange(len(voice("male_2"))) / RATE)
+    y = sosfilt(butter(4, 200, "highpass", fs=RATE, output="sos"), x)
+    assert ReasonKind.GAPS not in kinds(score(x, y))
+
+
+@pytest.mark.parametrize("name", ["female_1", "male_1"])
+def test_the_same_noise_costs_hardly_more_where_more_of_the_band_is_listened_to(name: str) -> None:
+    full = voice(name, 48_000)
+    noisy = full + 0.0006 * np.random.default_rng(4).standard_normal(len(full))
+    wide, wide_noisy = (resample_poly(each, 1, 3) for each in (full, noisy))
+    assert score(full, noisy, 48_000).mos == pytest.approx(score(wide, wide_noisy).mos, abs=0.25)
