@@ -101,4 +101,4 @@ class Reckoning:
         if not sigma <= rules.max_sigma_m:
             return None
         at = fix.compose(then.pose.between(present.pose))
-        return Located(Pose(at.x, at.y, at.heading, frame=fix.frame, time=now), sigma)
+        return Located(Pose(at.x, at.y, at.heading, frame=fix.frame, time=now), sigma, max(0.0, now - present.time))

@@ -40,10 +40,12 @@ REFUSED_UNSEEN = Verdict(REST, StopReason.LIDAR_STALE, "no scan has arrived")
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """Where the base is on the room's map, dead-reckoned to now; `sigma_m`: one standard deviation of the position."""
+    """Where the base is on the room's map by the board's latest reading, which is `age_s` old; `sigma_m`: one standard
+    deviation of the position."""
 
     pose: Pose
     sigma_m: float
+    age_s: float = 0.0
 
 
 def scaled(twist: Twist, factor: float) -> Twist:
@@ -114,7 +116,9 @@ def judge(
         wanted = scaled(wanted, min(1.0, _ratio(settings.limits.unseen_reverse_m_s, _rim_speed(wanted, corner))))
     if wanted == REST:
         return Verdict(REST, StopReason.LIDAR_BLIND, "reversing unseen is switched off")
-    pace = _Pace(wanted, present, max(0.0, now - surroundings.time), settings, surroundings.rays.extent)
+    age = max(0.0, now - surroundings.time)
+    oldest = max(age, located.age_s if located is not None else 0.0)
+    pace = _Pace(wanted, present, oldest, settings, surroundings.rays.extent)
     ratio = surroundings.seen_ratio(wanted, pace.horizon_s)
     if ratio < settings.lidar.min_valid_ratio:
         detail = f"only {ratio:.0%} of the beams across the way carry a range"
@@ -123,14 +127,17 @@ def judge(
     verdict = Verdict(wanted, None, "")
     way = surroundings.way(wanted, pace.horizon_s, forgive_blind_sector=reversing_in_zone)
     reason = StopReason.LIDAR_BLIND if way.unseen else StopReason.OBSTACLE
-    verdict = _slower(verdict, wanted, pace.factor(way.seconds, pace.margin_s), reason, _where(way.point, way.unseen))
+    verdict = _slower(
+        verdict, wanted, pace.factor(way.seconds, pace.margin_s, age), reason, _where(way.point, way.unseen)
+    )
     if located is not None and settings.geofence:
         seconds = _seconds_inside(wanted, located, np.array(settings.geofence), pace.horizon_s)
-        verdict = _slower(verdict, wanted, pace.factor(seconds, 0.0), StopReason.GEOFENCE, "the geofence is near")
+        factor = pace.factor(seconds, 0.0, located.age_s)
+        verdict = _slower(verdict, wanted, factor, StopReason.GEOFENCE, "the geofence is near")
     zone = _dock_zone(located, settings) if reversing_in_zone else None
     if located is not None and zone is not None:
         seconds = _seconds_inside(wanted, located, zone, pace.horizon_s)
-        factor = pace.factor(seconds, 0.0)
+        factor = pace.factor(seconds, 0.0, located.age_s)
         verdict = _slower(verdict, wanted, factor, StopReason.LIDAR_BLIND, "the dock zone ends behind the base")
     return _told_why(verdict, surroundings.rays.extent)
 
@@ -156,9 +163,10 @@ class _Pace:
     how fast full braking takes s down. Solved for s.
     """
 
-    def __init__(self, wanted: Twist, present: Twist, age: float, settings: GuardSettings, extent: float) -> None:
+    def __init__(self, wanted: Twist, present: Twist, oldest: float, settings: GuardSettings, extent: float) -> None:
+        """`oldest`: age in seconds of the oldest of what will be asked about: the horizon looks ahead for it too."""
         stopping = settings.stopping
-        self.delay = stopping.latency_s + age
+        self.latency = stopping.latency_s
         self.k = min(
             _ratio(stopping.braking_m_s2, wanted.linear), _ratio(stopping.angular_braking_rad_s2, wanted.angular)
         )
@@ -169,16 +177,19 @@ class _Pace:
         # During the delay the base still does what it was told before, which may be faster.
         self.present = max(_along(present.linear, wanted.linear), _along(present.angular, wanted.angular), 0.0)
         fastest = max(1.0, self.present)
-        self.horizon_s = fastest * self.delay + fastest**2 / (2 * self.k) + self.margin_s + 0.05 / rim
+        self.horizon_s = fastest * (self.latency + oldest) + fastest**2 / (2 * self.k) + self.margin_s + 0.05 / rim
 
-    def factor(self, seconds: float, margin_s: float) -> float:
-        """The factor, 0 .. 1, at which the base can still stop `margin_s` before `seconds` of the wanted twist."""
+    def factor(self, seconds: float, margin_s: float, age_s: float) -> float:
+        """The factor, 0 .. 1, at which the base can still stop `margin_s` before `seconds` of the wanted twist.
+
+        `age_s`: how long ago the base was where those seconds begin.
+        """
         free = seconds - margin_s
         if not free > 0:
             return 0.0
         if math.isinf(free):
             return 1.0
-        k, delay = self.k, self.delay
+        k, delay = self.k, self.latency + age_s
         steady = k * (math.sqrt(delay**2 + 2 * free / k) - delay)
         if self.present > steady:
             steady = min(steady, math.sqrt(max(0.0, 2 * k * (free - delay * self.present))))

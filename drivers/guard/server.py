@@ -104,14 +104,22 @@ class GuardServer:
                     self._board.saw(scan, self._clock.now())
             asked += [self._requests.handle(*each) for each in received if each not in urgent]
             now = self._clock.now()
-            if any(asked) or now >= due:
+            # Before anything is decided: whoever is gone drives no longer.
+            ended = self._hang_up(now)
+            if any(asked) or ended or now >= due:
                 self._decide()
                 self._tell(now)
                 due = self._core.next_change(now, TICK_S)
-            for number in self._connections.drop_ended(now):
-                self._core.link_lost(number)
-                self._board.link_lost(number)
+            if self._hang_up(now):
                 self._board.act(self._core.tick(now), now)
+
+    def _hang_up(self, now: float) -> bool:
+        """Let go of ended connections, and stop what they drove; tells whether there were any."""
+        ended = self._connections.drop_ended(now)
+        for number in ended:
+            self._core.link_lost(number)
+            self._board.link_lost(number)
+        return bool(ended)
 
     def _decide(self) -> None:
         """Let the core decide on what is known now, and write that."""

@@ -64,8 +64,8 @@ class EmergencyStop:
     def __init__(self, app: ASGIApp, daemon: Daemon) -> None:
         self._app = app
         self._daemon = daemon
-        # Threads of its own: no other request can keep it waiting for one.
-        self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="estop")
+        # Threads of its own, enough for whole fleets whose guards do not answer: nothing can keep it waiting for one.
+        self._threads = ThreadPoolExecutor(max_workers=64, thread_name_prefix="estop")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if is_emergency_stop(scope):

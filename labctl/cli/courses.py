@@ -113,6 +113,8 @@ def replay_log(log: Path, out: Path, *, as_json: bool) -> int:
         print_json(document)
     else:
         print_result(document)
+        for remark in result.notes:
+            print(f"note: {remark}")
     return OF_VERDICT[document["verdict"]]
 
 

@@ -129,6 +129,15 @@ class Rig:
         self.until(stopped, "stop bytes")
         return found[0]
 
+    def stopped_for_good(self, since: float, within: float) -> float:
+        """When the board was told to rest later than `since` and, `within` seconds and rest later, nothing else since.
+
+        On a busy machine a late scan may stop the base before what is tested does; until then it rightly goes on.
+        """
+        self.first_stop(since)
+        self.until(lambda: self.clock.now() > since + within and self.world.truth().linear == 0, "rest")
+        return self.first_stop(max(since, self.last_motion()))
+
     def until(self, condition: Callable[[], bool], what: str, timeout: float = 100.0) -> None:
         """Wait for something to come true; the generous time-out, of the wall, is for liveness only."""
         end = time.monotonic() + timeout

@@ -352,6 +352,19 @@ def test_the_geofence_stops_the_way_out_but_not_the_way_back() -> None:
     assert drive.run(Twist(0.3, 0.0), 1.0).linear == pytest.approx(0.3)
 
 
+def test_before_the_geofence_a_late_reading_of_the_wheels_counts_as_way_driven_since() -> None:
+    drive = Drive(FENCED)
+    drive.put(3.8, 2.0, 0.0)
+    assert drive.run(Twist(0.3, 0.0), 1.0).linear == pytest.approx(0.3)
+    for _ in range(20):  # the board says nothing for 0.4 s, too short to count as silent
+        drive.now += 0.02
+        drive.core.take_scan(scan_of(open_space(), drive.now - 0.01))
+        drive.core.command(Twist(0.3, 0.0), 7, drive.now, drive.now, 1)
+        last = drive.core.tick(drive.now).twist
+    assert last.linear * (PLAIN.stopping.latency_s + 0.4) + last.linear**2 / (2 * PLAIN.stopping.braking_m_s2) < 0.2
+    assert drive.run(Twist(0.3, 0.0), 0.5).linear == pytest.approx(0.3)
+
+
 def test_outside_the_geofence_the_base_turns_and_comes_back_but_goes_not_along_it() -> None:
     drive = Drive(FENCED)
     drive.put(4.5, 2.0, math.pi / 2)
