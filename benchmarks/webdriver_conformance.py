@@ -60,14 +60,8 @@ class Suite:
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
             report = Path(scratch) / "report.xml"
             options = ["-q", "-p", "no:cacheprovider", "-p", "pytest_asyncio.plugin", "-p", "pytest_timeout"]
-            options += [
-                f"--timeout={TEST_WITHIN_S}",
-                f"--junitxml={report}",
-                "-o",
-                "junit_family=xunit1",
-                "-o",
-                "python_files=*.py",
-            ]
+            options += [f"--rootdir={self.checkout}", f"--timeout={TEST_WITHIN_S}", f"--junitxml={report}"]
+            options += ["-o", "junit_family=xunit1", "-o", "python_files=*.py"]
             command = [sys.executable, "-m", "pytest", *options, *tests]
             log = self.folder / f"{way.name}.log"
             with log.open("ab") as output:
@@ -235,11 +229,14 @@ def main() -> int:
             print("| test | directly | the lab | |\n|---|---|---|---|")
         for test in seem_lost:
             runs = repeat(suite, ways, test, arguments.repeat)
-            steady = all(direct == "passed" for direct, _ in runs)
-            gone = steady and any(lab != "passed" for _, lab in runs)
-            lost += gone
+            if any("no result" in pair for pair in runs):
+                verdict = "**did not run**"
+            elif any(direct != "passed" for direct, _ in runs):
+                verdict = "unsteady directly"
+            else:
+                verdict = "**lost**" if any(lab != "passed" for _, lab in runs) else "passes"
+            lost += verdict.startswith("**")
             told = [", ".join(sorted({pair[way] for pair in runs})) for way in (0, 1)]
-            verdict = "**lost**" if gone else "passes" if steady else "unsteady directly"
             print(f"| {test.removeprefix('webdriver/tests/')} | {told[0]} | {told[1]} | {verdict} |", flush=True)
         print(f"\n{totals['directly']} of {totals['tests']} pass directly; lost through the lab: {lost}")
     print(f"load average at the end {os.getloadavg()[0]:.1f}")

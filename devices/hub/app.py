@@ -95,7 +95,7 @@ class Hub:
     def _session(self, identifier: str, name: str) -> Session:
         session = self.lifecycle.table.get(identifier)
         if session is None or session.ending:
-            why = self.lifecycle.table.how_it_ended(identifier)
+            why = session.why if session else self.lifecycle.table.how_it_ended(identifier)
             told = f"session {identifier} has ended: {why}" if why else f"there is no session {identifier}"
             raise WebDriverError("invalid session id", told)
         if not self._gate.may_use(name, session.owner):

@@ -7,6 +7,7 @@ this does what a WebDriver proxy needs and nothing else. Source: RFC 9112.
 from __future__ import annotations
 
 import asyncio
+import select
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -98,6 +99,17 @@ class Connection(asyncio.Protocol):
         if not self._streaming:  # a stream is over when it has been read
             self._over()
         return reply
+
+    def closing(self) -> bool:
+        """Whether the target has said something since it was last used, which can only be that it closes.
+
+        A loop that is busy hears of that late, and would send a command after it.
+        """
+        if self.closed or self._transport is None:
+            return True
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     def abort(self) -> None:
         """Drop it, whatever is under way."""

@@ -186,9 +186,9 @@ class Lifecycle:
 
         Raises TargetError when that got no answer; the session has ended all the same.
         """
-        session.ending = True
-        await self._take_leave(session, alive=True)
         ending = session.verdict or Ending(Verdict.PASSED, "its client ended the session")
+        session.why = ending.reason
+        await self._take_leave(session, alive=True)
         try:
             reply = await carry()
         except TargetError as exc:
@@ -205,7 +205,7 @@ class Lifecycle:
         """
         if session.ending:
             return
-        session.ending = True
+        session.why = ending.reason
         await self._take_leave(session, alive=not gone and not ending.suspect)
         if not gone:
             ending = await self._quit_for(session, ending)

@@ -44,13 +44,17 @@ class Session:
     busy: int = 0
     commands: int = 0
     verdict: Ending | None = None  # as the client declared it
-    ending: bool = False
+    why: str | None = None  # it ends, or has ended
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     mender: Mender | None = None
 
     @property
     def device(self) -> str:
         return self.placement.device
+
+    @property
+    def ending(self) -> bool:
+        return self.why is not None
 
     @property
     def path(self) -> str:

@@ -20,6 +20,8 @@ _WITHOUT_LIMIT = 1 << 40
 _SILENCE_S = 60.0
 # Shorter than servers keep idle connections (Node: 5 s), so that none is used that they are about to close.
 _KEEP_IDLE_S = 3.0
+# One that was used so lately is not looked at before it is used again.
+_SURE_S = 0.2
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -149,7 +151,8 @@ class _Pool:
         loop = asyncio.get_running_loop()
         while self._idle:
             connection = self._idle.pop()
-            if not connection.closed and loop.time() - connection.idle_since < _KEEP_IDLE_S:
+            idle_s = loop.time() - connection.idle_since
+            if idle_s < _KEEP_IDLE_S and not (connection.closing() if idle_s > _SURE_S else connection.closed):
                 return connection
             connection.abort()
         _, made = await loop.create_connection(

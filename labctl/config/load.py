@@ -19,7 +19,7 @@ from labctl.config.audio import AudioConfig
 from labctl.config.endpoint import EndpointConfig
 from labctl.config.host import HostConfig, host_problems, with_absolute_paths
 from labctl.config.model import BaseSection, DeviceConfig, Lab, LidarConfig, Name, RobotConfig, RoomConfig
-from labctl.config.webdriver import BrowserConfig, DesktopConfig, PhoneConfig, webdriver_problems
+from labctl.config.webdriver import BrowserConfig, DesktopConfig, PhoneConfig, webdriver_problems, with_slots
 
 GROUP = "labctl.drivers"
 _OURS: dict[str, type[DeviceConfig]] = {
@@ -60,7 +60,7 @@ def load_lab(path: str | Path) -> Lab:
         polqa=polqa,
         artifacts=lab.artifacts,
         scheduling=lab.scheduling,
-        devices=devices,
+        devices=with_slots(devices),
     )
 
 

@@ -119,6 +119,7 @@ class WebDriverConfig(DeviceConfig):
     """What phones, browsers and desktops share.
 
     `matches`: what clients may ask for; of what stands here, only that. `defaults` lie beneath what a client asks for.
+    `count`: how many sessions it carries at once, each as a device of its own: grid-1, grid-2 ...
     """
 
     offers: ClassVar[tuple[str, ...]] = ("WebDriverTarget",)
@@ -126,6 +127,7 @@ class WebDriverConfig(DeviceConfig):
     target: Target
     matches: dict[str, Any] = Field(default_factory=dict)
     defaults: dict[str, Any] = Field(default_factory=dict)
+    count: Annotated[int, Field(ge=1, le=500)] = 1
 
     @property
     def offered(self) -> dict[str, Any]:
@@ -152,6 +154,8 @@ class BrowserConfig(WebDriverConfig):
             raise ValueError("matches has to say the browserName that clients ask for")
         if self.sound is not None and self.target.driver not in SOUND_DEFAULTS:
             raise ValueError(f"sound needs a browser that the lab starts: a target of {' or '.join(SOUND_DEFAULTS)}")
+        if self.sound is not None and self.count > 1:
+            raise ValueError("several sessions cannot share one microphone: list the browsers one by one")
         return self
 
 
@@ -187,6 +191,8 @@ class PhoneConfig(WebDriverConfig):
             raise ValueError("matches has to say the platformName that clients ask for, such as Android")
         if self.adb is not None and self.udid is None:
             raise ValueError("adb knows phones by their serial number: give the udid, as `adb devices` lists it")
+        if self.udid is not None and self.count > 1:
+            raise ValueError("a phone of a serial number is one: list phones one by one")
         return self
 
 
@@ -199,6 +205,22 @@ class DesktopConfig(WebDriverConfig):
     def offered(self) -> dict[str, Any]:
         platform = "windows" if self.target.driver == "winium" else "linux"
         return {"platformName": platform, **self.matches}
+
+
+def with_slots(devices: dict[str, DeviceConfig]) -> dict[str, DeviceConfig]:
+    """The devices, with a device of its own for each session of those that carry several."""
+    found: dict[str, DeviceConfig] = {}
+    for name, device in devices.items():
+        if isinstance(device, WebDriverConfig) and device.count > 1:
+            one = device.model_copy(update={"count": 1})
+            found |= dict.fromkeys(_slots(name, device), one)
+        else:
+            found[name] = device
+    return found
+
+
+def _slots(name: str, device: WebDriverConfig) -> list[str]:
+    return [f"{name}-{number}" for number in range(1, device.count + 1)] if device.count > 1 else []
 
 
 def webdriver_problems(devices: dict[str, DeviceConfig]) -> list[tuple[tuple[str, ...], str]]:
@@ -215,6 +237,13 @@ def webdriver_problems(devices: dict[str, DeviceConfig]) -> list[tuple[tuple[str
         ((name, part, "host"), f"no host is called {host!r}; hosts are: {', '.join(hosts) or 'none'}")
         for name, part, host in named
         if host not in (None, *hosts)
+    ]
+    problems += [
+        ((name, "count"), f"its sessions would be devices of their own, and {slot!r} is one already")
+        for name, device in devices.items()
+        if isinstance(device, WebDriverConfig)
+        for slot in _slots(name, device)
+        if slot in devices
     ]
     for name, device in devices.items():
         if isinstance(device, BrowserConfig) and device.sound is not None:

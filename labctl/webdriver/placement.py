@@ -31,7 +31,10 @@ SERVER_LOG, PHONE_LOG = "server.log", "phone.log"
 
 @dataclass(frozen=True)
 class Parts:
-    """What placing needs of the daemon. `threads`: for what waits for the database."""
+    """What placing needs of the daemon. `threads`: for what waits for the database.
+
+    `renewed`: the leases that last as long as somebody begins, has or ends a session on them.
+    """
 
     store: Store
     leases: Leases
@@ -39,6 +42,7 @@ class Parts:
     targets: Targets
     scratch: Path
     threads: Executor
+    renewed: set[str] = field(default_factory=set)
 
     async def run(self, work: Callable[..., Result], *arguments: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self.threads, work, *arguments)
@@ -172,6 +176,7 @@ class PlacementElsewhere:
 
 def release(parts: Parts, device: str, lease: str, reason: str) -> None:
     """Give back the lease of a session that has ended."""
+    parts.renewed.discard(lease)
     try:
         parts.leases.release(lease, f"its WebDriver session ended: {reason}")
     except LabError as exc:  # it had run out or was taken away, which may be why the session ended

@@ -154,6 +154,7 @@ class LabProvider:
         finally:
             parts.leases.forget_decision(lease)
         if state == "active":
+            parts.renewed.add(lease)  # what makes the device ready, and the target's start, may take minutes
             state = await until_ready(parts.store, lease)
         if state != "active":
             raise WebDriverError("session not created", f"the request for a device was ended: it is {state}")
@@ -272,6 +273,7 @@ class LabProvider:
 
     def _give_up(self, lease: str) -> None:
         reason = "its client went away, or waited long enough"
+        self._parts.renewed.discard(lease)
         if not self._parts.leases.withdraw(lease, reason):
             try:
                 self._parts.leases.release(lease, reason)

@@ -63,8 +63,8 @@ class WebDriverService:
         self.targets = Targets(lab, data, store)
         self.targets.on_lost = self._lost
         self.gate = PrincipalGate()
-        parts = Parts(store, leases, artifacts, self.targets, data / "scratch", self._threads)
-        provider = LabProvider(parts, self.gate.principals)
+        self._parts = Parts(store, leases, artifacts, self.targets, data / "scratch", self._threads)
+        provider = LabProvider(self._parts, self.gate.principals)
         self.hub = Hub(provider, self._recorder, prefix=PREFIX, settings=HubSettings(), gate=self.gate)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._address = ""
@@ -201,15 +201,14 @@ class WebDriverService:
 
     def _renew(self) -> None:
         while not self._over.wait(_RENEW_EVERY_S):
-            for session in self.hub.lifecycle.table:
-                placement = _placement(session)
-                if not placement.own_lease or session.ending:
-                    continue
+            for lease in tuple(self._parts.renewed):
                 try:
-                    self._leases.renew(placement.run.lease, LEASE_S)
+                    self._leases.renew(lease, LEASE_S)
                 except (LabError, SQLAlchemyError) as exc:
-                    lost = f"its lease could not be renewed: {exc}"
-                    self._end_soon(session, Ending(Verdict.ERRORED, lost))
+                    lost = Ending(Verdict.ERRORED, f"its lease could not be renewed: {exc}")
+                    for session in self.hub.lifecycle.table:
+                        if _placement(session).run.lease == lease:
+                            self._end_soon(session, lost)
 
     def _end_soon(self, session: Session, ending: Ending, *, gone: bool = False) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has just ended, and all sessions with it

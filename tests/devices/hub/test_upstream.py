@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from _webdriver_target import TrivialTarget, raw
+from _webdriver_target import TrivialTarget, in_thread, raw
 from _webdriver_target import http as response_of
 
 from devices.hub import Call, Target, TargetError
@@ -163,3 +163,26 @@ def test_a_stream_up_that_breaks_off_breaks_the_command(server):
 
     talk(server, work)
     assert server.commands() == ["GET /status"]
+
+
+def test_a_kept_connection_that_was_closed_meanwhile_is_not_used(monkeypatch):
+    """Nor where the hub was too busy to hear of it, as here, where its loop stands still while the target closes."""
+    monkeypatch.setattr("devices.hub.upstream._SURE_S", 0.0)
+    target = Counting()
+
+    async def close_all():
+        for writer in tuple(target._writers):
+            writer.close()
+            await writer.wait_closed()
+
+    async def work(run):
+        client = Client()
+        upstream = client.upstream(Target(target.url))
+        assert (await upstream.exchange(Call("POST", "/session", (), b"{}"), 10)).status == 200
+        run(close_all())
+        assert (await upstream.exchange(Call("POST", "/session", (), b"{}"), 10)).status == 200
+        await client.close()
+
+    with in_thread(target) as run:
+        asyncio.run(work(run))
+    assert target.connections == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -54,6 +55,58 @@ def test_a_session_holds_its_device_and_leaves_a_run(begin, http, ended, target)
     assert job["document"]["webdriver"] == [{"browserName": "trivial"}]
     kinds = [each["kind"] for each in http.get("/api/v1/events", params={"run": run["id"]}).json()["items"]]
     assert kinds == ["run.started", "webdriver.opened", "webdriver.closed", "run.artifact", "run.finished"]
+
+
+@pytest.fixture
+def short_leases(monkeypatch):
+    """Sessions hold leases of a second. The database's clock counts them; nothing here waits for a time of its own."""
+    monkeypatch.setattr("labctl.webdriver.placing.LEASE_S", 1.0)
+    monkeypatch.setattr("labctl.webdriver.service.LEASE_S", 3.0)
+    monkeypatch.setattr("labctl.webdriver.service._RENEW_EVERY_S", 0.05)
+
+
+def test_the_device_is_held_however_long_its_target_takes_to_begin(short_leases, begin, http, target, until):
+    began = threading.Event()
+
+    async def slow(writer):
+        while not began.is_set():
+            await asyncio.sleep(0.01)
+        target.sessions.add("a-session-that-took-long")
+        await answer({"sessionId": "a-session-that-took-long", "capabilities": {"browserName": "trivial"}})(writer)
+
+    target.scripted["POST /session"] = slow
+    values = []
+    beginning = threading.Thread(target=lambda: values.append(begin(**{"lab:device": "left"})))
+    beginning.start()
+    lease = until(lambda: devices(http)["left"]["lease"])
+    renewed = until(lambda: _later_than(http.get(f"/api/v1/leases/{lease['id']}").json(), lease["expires_at"]))
+    assert renewed["state"] == "active"
+    began.set()
+    beginning.join(30)
+    assert values[0]["capabilities"]["lab:lease"] == lease["id"]
+    assert http.delete(f"/webdriver/session/{values[0]['sessionId']}").status_code == 200
+    assert devices(http)["left"]["lease"] is None
+
+
+def _later_than(lease, expires_at):
+    return lease if lease["state"] != "active" or lease["expires_at"] > expires_at else None
+
+
+def test_the_hub_says_whether_it_has_a_device_to_give(begin, http):
+    held = [begin(**{"lab:device": name}) for name in ("left", "right", "phone")]
+    assert http.get("/status").json()["value"]["ready"] is True
+    held.append(begin(**{"lab:device": "own"}))
+    assert http.get("/webdriver/status").json()["value"]["ready"] is False
+    http.delete(f"/webdriver/session/{held[1]['sessionId']}")
+    assert http.get("/status").json()["value"]["ready"] is True
+
+
+def test_it_answers_at_the_root_for_clients_that_take_no_path(http):
+    value = http.post("/session", json={"capabilities": {"alwaysMatch": {"lab:device": "left"}}}).json()["value"]
+    path = f"/session/{value['sessionId']}"
+    assert http.get(f"{path}/title").json() == http.get(f"/webdriver{path}/title").json() == {"value": None}
+    assert http.delete(path).status_code == 200
+    assert http.get("/sessions").status_code == 404
 
 
 def test_labels_and_first_match_choose_the_device(begin, http, target):
