@@ -116,6 +116,8 @@ async def _wait_for(
 async def _stream(daemon: Daemon, where: _Filter, after: int) -> AsyncIterator[str]:
     while True:
         items, after = await _wait_for(daemon, where, after, 500, _KEEP_ALIVE_S)
+        if not daemon.authority.stands(where.asker):
+            return
         if not items:
             yield ": nothing new\n\n"
         for item in items:

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
@@ -39,6 +40,7 @@ def _decoded(text: str) -> str:
 
 Encoded = Annotated[str, Field(min_length=1, max_length=140_000), AfterValidator(_decoded)]
 _FRAMES_AHEAD = 16
+_LOOK_EVERY_S = 1.0
 # Threads of their own: a host that takes no input must not keep other requests waiting.
 _feeding = ThreadPoolExecutor(max_workers=64, thread_name_prefix="host-input")
 
@@ -160,7 +162,8 @@ async def execute(name: str, body: ExecBody, daemon: TheDaemon, asker: Asker) ->
         session.source.end_input()
 
     _feeding.submit(feed)
-    return StreamingResponse(_streamed(session, _line), media_type="application/x-ndjson")
+    output = _streamed(session, _line, partial(daemon.authority.stands, asker))
+    return StreamingResponse(output, media_type="application/x-ndjson")
 
 
 @router.post("/{name}/sessions", status_code=201)
@@ -178,7 +181,8 @@ async def session_output(name: str, session: str, daemon: TheDaemon, asker: Aske
     """What it says, to its end, in frames: a byte (1 stdout, 2 stderr, 3 the end as JSON), four bytes of length (big
     endian), the data. Who hangs up ends the session."""
     found = daemon.host_sessions.get(name, session, asker.name)
-    return StreamingResponse(_streamed(found, frame), media_type="application/octet-stream")
+    output = _streamed(found, frame, partial(daemon.authority.stands, asker))
+    return StreamingResponse(output, media_type="application/octet-stream")
 
 
 @router.post("/{name}/sessions/{session}/input", status_code=204)
@@ -388,8 +392,12 @@ def _line(kind: int, data: bytes) -> bytes:
         return json.dumps({f"{name}_base64": base64.b64encode(data).decode()}).encode() + b"\n"
 
 
-async def _streamed(session: Session, encode: Callable[[int, bytes], bytes]) -> AsyncIterator[bytes]:
-    """The output of a session, read by a thread of its own; a slow client slows the command down."""
+async def _streamed(
+    session: Session, encode: Callable[[int, bytes], bytes], stands: Callable[[], bool]
+) -> AsyncIterator[bytes]:
+    """The output of a session, read by a thread of its own; a slow client slows the command down. `stands`: whether who
+    asked would still be let in; once that is not so the session is ended.
+    """
     loop = asyncio.get_running_loop()
     ahead: asyncio.Queue[bytes | None] = asyncio.Queue(_FRAMES_AHEAD)
     gone = threading.Event()
@@ -405,12 +413,18 @@ async def _streamed(session: Session, encode: Callable[[int, bytes], bytes]) -> 
     reader.start()
     finished = False
     try:
-        while (piece := await ahead.get()) is not None:
+        while stands():
+            try:
+                piece = await asyncio.wait_for(ahead.get(), _LOOK_EVERY_S)
+            except TimeoutError:
+                continue
+            if piece is None:
+                finished = True
+                break
             yield piece
-        finished = True
     finally:
         gone.set()
         while not ahead.empty():  # lets the reader go
             ahead.get_nowait()
         if not finished:
-            threading.Thread(target=session.cancel, args=("nobody listens to it any more",), daemon=True).start()
+            threading.Thread(target=session.cancel, args=("nobody may listen to it any more",), daemon=True).start()

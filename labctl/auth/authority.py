@@ -119,6 +119,10 @@ class Authority:
             self._principals[known] = principal
         return principal
 
+    def stands(self, principal: Principal) -> bool:
+        """Whether the token that a principal showed still works: for streams, which outlast their request."""
+        return principal.token is None or self.keyring.works(principal.token, time.time())
+
     # What they may
 
     def decide(self, principal: Principal, action: str, resource: Resource, /) -> Decision:

@@ -98,6 +98,11 @@ class Keyring:
         known = self._known.get(token.id)
         return known if known is not None and token.matches(known.hash) else None
 
+    def works(self, token: str, now: float) -> bool:
+        """Whether the token of that id is in force."""
+        known = self._known.get(token)
+        return known is not None and known.works(now)
+
     def of(self, principal: str) -> list[KnownToken]:
         """All tokens of a principal."""
         return [each for each in self._known.values() if each.principal == principal]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import getpass
 import json
@@ -23,12 +24,14 @@ from sqlalchemy import select
 from drivers.documents import DocumentError
 from drivers.sim.power_outlet import PowerOutlet
 from labctl.api import create_app
+from labctl.api.hosts import _streamed
 from labctl.auth.tokens import Token
 from labctl.client import Lab as Client
 from labctl.client import LabClientError
 from labctl.config import Lab, load_lab
 from labctl.daemon import Daemon, run_daemon
 from labctl.host_client import STDOUT, HostCommandError
+from labctl.hosts.sessions import CommandSource, frame
 from labctl.matching import Requirement
 from labctl.store.tables import events
 
@@ -174,6 +177,26 @@ def test_a_token_in_a_command_is_not_written_down(client: Client, daemon: Daemon
         about = select(events.c.data).where(events.c.kind == "host.session").order_by(events.c.sequence.desc())
         told = connection.execute(about.limit(1)).scalar_one()
     assert told["command"] == f"echo labctl_{token.id}_..."
+
+
+def test_a_session_ends_with_the_token_that_it_was_opened_with(
+    client: Client, daemon: Daemon, http: httpx.Client
+) -> None:
+    """The loop behind an answer, with a token that is in force until something was heard."""
+    mark = f"{os.getpid()}781"
+    look = f"pgrep -f '^sleep {mark}'"
+    process = daemon.hosts.get("nuc").ssh.start(f"echo up; sleep {mark}")
+    session = daemon.host_sessions.add("nuc", "anna", CommandSource(process, None))
+    heard: list[bytes] = []
+
+    async def listen() -> None:
+        async for piece in _streamed(session, frame, lambda: not heard):
+            heard.append(piece)
+
+    asyncio.run(listen())
+    assert heard == [frame(STDOUT, b"up\n")]
+    eventually(lambda: client.host("nuc").exec(look).exit_status == 1)
+    assert http.get(f"/api/v1/hosts/nuc/sessions/{session.id}/output").status_code == 404
 
 
 def test_a_deadline_and_an_unknown_host(client: Client) -> None:

@@ -305,6 +305,17 @@ def test_a_token_without_the_right_does_not_rotate_its_way_to_an_administrators(
     assert who(root, whole["token"]) is None
 
 
+def test_a_stream_of_events_ends_with_its_token(root: httpx.Client, asking: Asking) -> None:
+    anna = asking("anna")
+    mine = anna.get("/api/v1/whoami").json()["token"]
+    live = {"accept": "text/event-stream"}
+    with anna.stream("GET", "/api/v1/events", headers=live, timeout=60) as answer:
+        lines = answer.iter_lines()
+        assert next(lines).startswith("id: ")
+        root.delete(f"/api/v1/tokens/{mine}")
+        assert list(lines)  # to its end
+
+
 def test_a_deny_binds_administrators(root: httpx.Client) -> None:
     told = root.post("/api/v1/tokens", json={"principal": "mallory"})
     assert told.status_code == 403
