@@ -6,11 +6,20 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from labctl.config.health import HookStep
 from labctl.health.steps_alone import AloneParts, perform
-from labctl.steps import Cancellation, Outcome, Verdict
+from labctl.steps import SET_OUT, Cancellation, Outcome, Verdict
 from labctl.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Hooked:
+    """How hooks ended. `left`: the robot set out and is not where it wanted to."""
+
+    outcome: Outcome
+    left: bool = False
 
 
 @dataclass(frozen=True)
@@ -23,17 +32,21 @@ class Hooking:
 
     def perform(
         self, device: str, hooks: Sequence[HookStep], fencing: int, cancellation: Cancellation | None = None
-    ) -> Outcome:
+    ) -> Hooked:
         """All of them, until one does not pass; whoever calls holds `device` with the number `fencing`."""
         for hook in hooks:
             self._tell("hook.started", device, uses=hook.uses)
-            outcome = self._one(device, hook, fencing, cancellation)
+            outputs: dict[str, Any] = {}
+            outcome = self._one(device, hook, fencing, cancellation, outputs)
             self._tell("hook.finished", device, uses=hook.uses, verdict=outcome.verdict.value, reason=outcome.reason)
             if outcome.verdict is not Verdict.PASSED:
-                return Outcome(outcome.verdict, f"{hook.uses}: {outcome.reason}")
-        return Outcome(Verdict.PASSED)
+                told = Outcome(outcome.verdict, f"{hook.uses}: {outcome.reason}")
+                return Hooked(told, bool(outputs.get(SET_OUT)))
+        return Hooked(Outcome(Verdict.PASSED))
 
-    def _one(self, device: str, hook: HookStep, fencing: int, cancellation: Cancellation | None) -> Outcome:
+    def _one(
+        self, device: str, hook: HookStep, fencing: int, cancellation: Cancellation | None, outputs: dict[str, Any]
+    ) -> Outcome:
         own = Cancellation()
         for each in filter(None, (self.closing, cancellation)):
             each.on_asked(partial(own.ask, verdict=Verdict.ERRORED))
@@ -50,6 +63,7 @@ class Hooking:
                 hook.parameters,
                 cancellation=own,
                 tell=partial(self._tell, "hook.progress", device, hook.uses),
+                output=outputs.__setitem__,
             )
         finally:
             limit.cancel()

@@ -16,10 +16,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from labctl.config import DeviceConfig
 from labctl.errors import LabError
-from labctl.health.hooking import Hooking
-from labctl.health.hooks import MOVING
+from labctl.health.hooking import Hooked, Hooking
 from labctl.leases import Leases
-from labctl.steps import Cancellation, Outcome, Verdict
+from labctl.steps import Cancellation, Verdict
 from labctl.store import Store, Transaction, health, leasing
 from labctl.store.health import Unprepared
 from labctl.store.leasing import Grant
@@ -77,13 +76,13 @@ class Preparing:
         cancellation = self._cancellations[one.lease, one.device] = Cancellation()
         try:
             with self._kept(one):
-                outcome = self.hooking.perform(
+                hooked = self.hooking.perform(
                     one.device, self.configs[one.device].hooks.before, one.fencing, cancellation
                 )
             if self.hooking.closing.asked:
                 return  # the next start prepares it anew
-            if outcome.verdict is not Verdict.PASSED:
-                self.leases.change(lambda transaction: self._failed(transaction, one, outcome))
+            if hooked.outcome.verdict is not Verdict.PASSED:
+                self.leases.change(lambda transaction: self._failed(transaction, one, hooked))
             else:
                 self._renew(one.lease)  # the time that was asked for counts from now
                 self.store.write(lambda transaction: health.note_prepared(transaction, one))
@@ -93,10 +92,10 @@ class Preparing:
             del self._cancellations[one.lease, one.device]
             self.let_go(one.device)
 
-    def _failed(self, transaction: Transaction, one: Unprepared, outcome: Outcome) -> Grant | None:
+    def _failed(self, transaction: Transaction, one: Unprepared, hooked: Hooked) -> Grant | None:
         holds = leasing.holder_of(transaction, one.lease) is not None
-        why = f"{one.device} could not be prepared: {outcome.reason}"
-        if outcome.reason.startswith(MOVING):  # it stands anywhere, whatever became of the lease
+        why = f"{one.device} could not be prepared: {hooked.outcome.reason}"
+        if hooked.left:  # it stands anywhere, whatever became of the lease
             health.quarantine(transaction, one.device, "hook", why)
         elif holds:
             health.count_lab_error(transaction, one.device, why)

@@ -176,7 +176,7 @@ class Health:
         try:
             fencing = self._store.write(lambda transaction: transaction.count_up("fencing"))
             with Held(self._fleet, name, fencing):
-                outcome = self._hooking.perform(name, self._configs[name].hooks.after, fencing)
+                outcome = self._hooking.perform(name, self._configs[name].hooks.after, fencing).outcome
             if self._closing.is_set():
                 return  # it stays withheld; the next start makes it ready
 

@@ -40,9 +40,10 @@ def perform(
     *,
     cancellation: Cancellation,
     tell: Callable[[str], None],
+    output: Callable[[str, Any], None] = lambda _name, _value: None,
 ) -> Outcome:
     """One action on `device`. What goes wrong on the lab's side is an errored outcome. Measurements and files are
-    not kept. `tell` hears what it says of its progress."""
+    not kept. `tell` hears what it says of its progress, `output` its outputs."""
 
     def emit(_kind: str, data: dict[str, Any]) -> None:
         if detail := data.get("detail"):
@@ -70,7 +71,7 @@ def perform(
             find=find,
             run="",
             lane="lab",
-            output=lambda _name, _value: None,
+            output=output,
         )
         try:
             action = parts.actions.get(uses)
