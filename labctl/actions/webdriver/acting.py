@@ -28,13 +28,14 @@ _BUTTONS = {"left": 0, "middle": 1, "right": 2}
 class OpenParameters(Parameters):
     """`capabilities`: what the session asks for beside the lane's device. `url`: where to go first, or `page`: one that
     ships with the program, for browsers on the daemon's machine. `invariants` over `elements` are looked at after every
-    later step of the lane."""
+    later step of the lane; what a step set going has `settle_s` to come to rest in."""
 
     capabilities: dict[str, Any] = Field(default_factory=dict)
     url: str | None = None
     page: str | None = None
     elements: dict[str, Locator] = Field(default_factory=dict)
     invariants: list[str] = Field(default_factory=list)
+    settle_s: Annotated[float, Field(ge=0, le=60)] = 1.0
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -71,6 +72,7 @@ class Open:
             outcome = Go().run(context, GoParameters(url=parameters.address))
             if outcome.verdict is not Verdict.PASSED:
                 return outcome
+        notes["settle_s"] = parameters.settle_s
         notes["invariants"] = parse_invariants(parameters.invariants, parameters.elements)
         return _PASSED
 
@@ -108,14 +110,16 @@ class Click:
 
     def run(self, context: StepContext, parameters: ClickParameters) -> Outcome:
         def work(session: LaneSession) -> Outcome:
-            element = session.wait_for(parameters, parameters.wait_s)
-            if parameters.button == "left" and parameters.times == 1:
-                session.web.click(element)
-                return _PASSED
-            button = _BUTTONS[parameters.button]
-            press = [{"type": kind, "button": button} for kind in ("pointerDown", "pointerUp")]
-            move = {"type": "pointerMove", "duration": 0, "x": 0, "y": 0, "origin": reference(element)}
-            session.web.actions({"type": "pointer", "id": "mouse", "actions": [move, *press * parameters.times]})
+            def click(element: str) -> None:
+                if parameters.button == "left" and parameters.times == 1:
+                    session.web.click(element)
+                    return
+                button = _BUTTONS[parameters.button]
+                press = [{"type": kind, "button": button} for kind in ("pointerDown", "pointerUp")]
+                move = {"type": "pointerMove", "duration": 0, "x": 0, "y": 0, "origin": reference(element)}
+                session.web.actions({"type": "pointer", "id": "mouse", "actions": [move, *press * parameters.times]})
+
+            session.when_ready(parameters, parameters.wait_s, click)
             return _PASSED
 
         return judged(context, work)
@@ -136,10 +140,14 @@ class Type:
 
     def run(self, context: StepContext, parameters: TypeParameters) -> Outcome:
         def work(session: LaneSession) -> Outcome:
-            element = session.wait_for(parameters, parameters.wait_s)
             if parameters.clear:
-                session.web.command("POST", f"/element/{element}/clear", {})
-            session.web.type(element, parameters.text + ("\ue007" if parameters.enter else ""))
+                session.when_ready(
+                    parameters,
+                    parameters.wait_s,
+                    lambda element: session.web.command("POST", f"/element/{element}/clear", {}),
+                )
+            text = parameters.text + ("\ue007" if parameters.enter else "")
+            session.when_ready(parameters, parameters.wait_s, lambda element: session.web.type(element, text))
             return _PASSED
 
         return judged(context, work)

@@ -5,16 +5,22 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
 from devices import looks
+from devices.webdriver import WebDriverError
 from labctl.actions.webdriver.session import LaneSession, Locator, OnElement, Parameters, Wait, judged, until
 from labctl.errors import LabError, LabFailureError
-from labctl.steps import Measurement, Outcome, StepContext, Verdict
+from labctl.steps import Cancellation, Measurement, Outcome, StepContext, Verdict
 
 _PASSED = Outcome(Verdict.PASSED)
+# Some browsers round, and answer before the page has its new size.
+_RESIZES = 3
+_RESIZED_WITHIN_S = 2.0
+_Pixels = Annotated[int, Field(ge=100, le=10_000)]
 _Name = Annotated[str, Field(pattern=r"^[\w .-]{1,100}$")]
 
 
@@ -25,10 +31,12 @@ class Find:
 
     def run(self, context: StepContext, parameters: OnElement) -> Outcome:
         def work(session: LaneSession) -> Outcome:
-            element = session.wait_for(parameters, parameters.wait_s)
-            context.output("text", session.property_of(element, "text"))
-            context.output("tag", session.property_of(element, "name"))
-            context.output("rect", session.web.rect(element))
+            def tell(element: str) -> None:
+                context.output("text", session.property_of(element, "text"))
+                context.output("tag", session.property_of(element, "name"))
+                context.output("rect", session.web.rect(element))
+
+            session.when_ready(parameters, parameters.wait_s, tell)
             return _PASSED
 
         return judged(context, work)
@@ -75,7 +83,12 @@ class Expect:
             last = [""]
 
             def holds() -> bool | None:
-                last[0] = _differs(session, parameters)
+                try:
+                    last[0] = _differs(session, parameters)
+                except WebDriverError as exc:
+                    if exc.code != "stale element reference":
+                        raise
+                    last[0] = "it was being drawn anew"
                 return None if last[0] else True
 
             if until(holds, parameters.wait_s, context.cancellation):
@@ -141,10 +154,12 @@ class Screenshot:
 
 
 class LayoutParameters(Parameters):
-    """`elements` by the names that the rules of `sections` use; see `devices.looks.layout`."""
+    """`elements` by the names that the rules of `sections` use; see `devices.looks.layout`. `sizes`: width and height
+    of the page, in CSS pixels, at each of which it is judged; a browser's window is put to them, and back after."""
 
     elements: dict[str, Locator]
     sections: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    sizes: Annotated[list[tuple[_Pixels, _Pixels]], Field(max_length=20)] = Field(default_factory=list)
     wait_s: Wait = 10.0
 
     @model_validator(mode="after")
@@ -163,7 +178,8 @@ class Layout:
     def run(self, context: StepContext, parameters: LayoutParameters) -> Outcome:
         layout = looks.parse_layout(parameters.sections)
 
-        def work(session: LaneSession) -> Outcome:
+        def judge(session: LaneSession, picture_name: str) -> list[str]:
+            """What is off, in words."""
             off: list[looks.Finding] = []
             places: dict[str, looks.Rect | None] = {}
 
@@ -173,17 +189,57 @@ class Layout:
                 off[:] = [each for each in findings if not each.passed]
                 return None if off else True
 
-            holding = until(holds, parameters.wait_s, context.cancellation)
-            verdict = Verdict.PASSED if holding else Verdict.FAILED
+            if not until(holds, parameters.wait_s, context.cancellation):
+                picture = _picture(session, None, 0)
+                _keep(context, looks.annotate(picture, off, places, _scale(session)), picture_name)
+            return [str(each) for each in off]
+
+        def work(session: LaneSession) -> Outcome:
+            if not parameters.sizes:
+                off = judge(session, "layout.png")
+            elif not session.is_browser:
+                raise LabFailureError(f"{context.device} is no browser: its screen has the size that it has")
+            else:
+                off = []
+                with _window(session):
+                    for width, height in parameters.sizes:
+                        _resize(session, width, height, context.cancellation)
+                        found = judge(session, f"layout-{width}x{height}.png")
+                        off += [f"at {width} x {height}: {each}" for each in found]
+            verdict = Verdict.FAILED if off else Verdict.PASSED
             context.measure([Measurement("layout rules broken", float(len(off)), "1", None, 0.0, verdict)])
-            if holding:
-                return _PASSED
-            picture = _picture(session, None, 0)
-            scale = _scale(session)
-            _keep(context, looks.annotate(picture, off, places, scale), "layout.png")
-            return Outcome(Verdict.FAILED, "; ".join(map(str, off)))
+            return Outcome(verdict, "; ".join(off))
 
         return judged(context, work)
+
+
+@contextmanager
+def _window(session: LaneSession) -> Iterator[None]:
+    """Whatever is done to the window inside, it is as before afterwards."""
+    before = session.web.command("GET", "/window/rect")
+    try:
+        yield
+    finally:
+        session.web.command("POST", "/window/rect", {"width": before["width"], "height": before["height"]})
+
+
+def _resize(session: LaneSession, width: int, height: int, cancellation: Cancellation) -> None:
+    """Make the page that large. Raises LabFailureError where the browser does not."""
+
+    def fits() -> bool | None:
+        return True if _screen(session) == (width, height) else None
+
+    for _ in range(_RESIZES):
+        inner, outer = _screen(session), session.web.command("GET", "/window/rect")
+        wanted = {"width": outer["width"] + width - inner[0], "height": outer["height"] + height - inner[1]}
+        session.web.command("POST", "/window/rect", wanted)
+        if until(fits, _RESIZED_WITHIN_S, cancellation):
+            return
+    inner = _screen(session)
+    raise LabFailureError(
+        f"the page cannot be made {width} x {height}: the browser makes it {inner[0]:g} x {inner[1]:g}; some have a "
+        "least width, or a screen that is too small"
+    )
 
 
 class CompareParameters(Parameters):

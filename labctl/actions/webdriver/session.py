@@ -21,7 +21,10 @@ Wait = Annotated[float, Field(ge=0, le=3600)]
 _LOOK_EVERY_S = 0.1
 # What a client sees when the device, and not the thing under test, has failed.
 _LAB_FAILURES = frozenset({"unknown error", "invalid session id", "session not created", "timeout"})
-_NOT_THERE = frozenset({"no such element", "stale element reference"})
+_STALE = "stale element reference"
+_NOT_THERE = frozenset({"no such element", _STALE})
+# An element that was drawn anew, is still moving or lies under something may take the next try.
+_NOT_YET = frozenset({_STALE, "element click intercepted", "element not interactable"})
 # A parameter's name, and the WebDriver strategy that it stands for.
 _STRATEGIES = {
     "css": "css selector", "xpath": "xpath", "id": "id", "name": "name", "class_name": "class name", "tag": "tag name",
@@ -110,6 +113,26 @@ class LaneSession:
             raise NotSeenError(f"no element by {locator} within {wait_s:g} s")
         return found
 
+    def when_ready(self, locator: Locator, wait_s: float, do: Callable[[str], object]) -> None:
+        """Find the element and do something with it, again while it is drawn anew, moves or is covered, for `wait_s`.
+
+        Raises NotSeenError, or WebDriverError as the last try gave it.
+        """
+        end = time.monotonic() + wait_s
+        while True:
+            left = max(0.0, end - time.monotonic())
+            element = until(lambda: self.find(locator), left, self._context.cancellation)
+            if element is None:
+                raise NotSeenError(f"no element by {locator} within {wait_s:g} s")
+            try:
+                do(element)
+            except WebDriverError as exc:
+                if exc.code not in _NOT_YET or time.monotonic() >= end or self._context.cancellation.asked:
+                    raise
+                self._context.cancellation.wait(_LOOK_EVERY_S)
+            else:
+                return
+
     def property_of(self, element: str, name: str) -> Any:
         """`text`, `enabled`, `displayed`, `selected`, or an attribute or property as "@name"."""
         if name.startswith("@"):
@@ -125,17 +148,28 @@ class LaneSession:
 
     def read(self, element: str, prop: str) -> Any:
         """For invariants: a property of an element declared with them; None and False where it is not there."""
-        found = self.find(Locator.model_validate(self._notes["elements"][element]))
+        locator = Locator.model_validate(self._notes["elements"][element])
+        while (found := self.find(locator)) is not None and prop != "present":
+            try:
+                return self.property_of(found, prop)
+            except WebDriverError as exc:
+                if exc.code != _STALE or self._context.cancellation.asked:
+                    raise
         if prop == "present":
             return found is not None
-        if found is None:
-            return "" if prop == "text" else False if prop in ("enabled", "displayed", "selected") else None
-        return self.property_of(found, prop)
+        return "" if prop == "text" else False if prop in ("enabled", "displayed", "selected") else None
 
     def broken_invariants(self) -> list[str]:
-        """The declared invariants that do not hold now."""
+        """The declared invariants that do not hold, nor come to hold while the screen settles."""
         invariants: list[Invariant] = self._notes.get("invariants", [])
-        return [str(broken) for each in invariants if (broken := each.check(self)) is not None]
+        broken: list[str] = []
+
+        def hold() -> bool | None:
+            broken[:] = [str(found) for each in invariants if (found := each.check(self)) is not None]
+            return None if broken else True
+
+        until(hold, self._notes.get("settle_s", 0.0), self._context.cancellation)
+        return broken
 
 
 class NotSeenError(Exception):

@@ -32,12 +32,35 @@ PAGE = """<!doctype html><title>Orders</title>
 """
 
 
+# Draws itself anew twice a second, lies under a veil for half a second, and settles a moment after each click.
+RESTLESS = """<!doctype html><title>Restless</title>
+<div id="veil" style="position: fixed; inset: 0; background: #fffc"></div><main></main>
+<script>
+  let clicks = 0, locked = false;
+  const draw = () => {
+    document.querySelector("main").innerHTML =
+      `<button id="more" ${locked ? "disabled" : ""}>More</button><p id="count">${clicks}</p><i>${locked}</i>`;
+  };
+  draw();
+  setInterval(draw, 500);
+  setTimeout(() => document.getElementById("veil").remove(), 500);
+  document.addEventListener("click", event => {
+    if (event.target.id !== "more") return;
+    clicks += 1;
+    locked = true;
+    setTimeout(() => { locked = false; }, 600);
+  });
+</script>
+"""
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Two versions of a page: one that keeps its promises, and one that does not."""
     folder = tmp_path_factory.mktemp("pages")
     (folder / "good.html").write_text(PAGE.replace("BROKEN", "false"), encoding="utf-8")
     (folder / "broken.html").write_text(PAGE.replace("BROKEN", "true"), encoding="utf-8")
+    (folder / "restless.html").write_text(RESTLESS, encoding="utf-8")
     handler = partial(_Quiet, directory=str(folder))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
@@ -137,6 +160,19 @@ def test_invariants_are_looked_at_after_every_step(run: Run, pages: str) -> None
     assert "save.enabled is True" in broken["reason"]
 
 
+def test_a_page_that_redraws_itself_and_settles_late_is_waited_for(run: Run, pages: str) -> None:
+    settling = {"elements": {"more": {"id": "more"}}, "invariants": ["more.enabled"], "settle_s": 20}
+    result = run([
+        opened(f"{pages}/restless.html", **settling),
+        step("click", id="more"),
+        step("expect", id="count", text="1"),
+        step("click", id="more"),
+        {"id": "seen", **step("find", id="count")},
+        step("expect", id="count", text="${{ steps.seen.outputs.text }}"),
+    ])  # fmt: skip
+    assert result["verdict"] == "passed", result["reason"]
+
+
 CLEAR = "const n = document.getElementById('name'); n.value = ''; n.dispatchEvent(new Event('input'));"
 
 
@@ -150,6 +186,26 @@ def test_layout_is_judged_and_what_is_off_is_framed(run: Run, pages: str) -> Non
     assert off["verdict"] == "failed"
     assert "save: same width as name - but it differs by" in off["reason"]
     assert "layout.png" in {each["name"] for each in off["artifacts"]}
+
+
+def test_layout_is_judged_at_several_sizes(run: Run, pages: str) -> None:
+    elements, sizes = {"save": {"id": "save"}}, [[900, 500], [640, 480]]
+    width = step("script", script="return innerWidth")
+    narrow = {"screen": "< 700 px", "rules": {"save": "visible"}}
+    as_before = {"expect": "${{ steps.before.outputs.value }}", "script": "return innerWidth"}
+    good = run([
+        opened(f"{pages}/good.html"),
+        {"id": "before", **width},
+        step("layout", elements=elements, sections=[narrow], sizes=sizes),
+        step("script", **as_before),
+    ])  # fmt: skip
+    assert good["verdict"] == "passed", good["reason"]
+    gone = {"screen": "< 700 px", "rules": {"save": "absent"}}
+    off = run([opened(f"{pages}/good.html"), step("layout", elements=elements, sections=[gone], sizes=sizes, wait_s=0)])
+    assert off["verdict"] == "failed"
+    assert "at 640 x 480: save: absent" in off["reason"]
+    assert "at 900 x 500" not in off["reason"]
+    assert "layout-640x480.png" in {each["name"] for each in off["artifacts"]}
 
 
 def test_the_screen_is_compared_with_a_picture(run: Run, pages: str) -> None:
