@@ -97,7 +97,11 @@ def test_wrong_tokens_are_written_down_once_a_minute_for_an_address(authority: A
 
 def test_the_database_refuses_to_change_or_delete_a_row(store: Store) -> None:
     append(store, 1)
-    for change in (sa.update(audit).values(allowed=False), sa.delete(audit)):
+    changes: list[sa.Executable] = [sa.update(audit).values(allowed=False), sa.delete(audit)]
+    with store.read() as connection:
+        if connection.dialect.name == "sqlite":
+            changes.append(sa.text("INSERT OR REPLACE INTO audit SELECT * FROM audit"))
+    for change in changes:
         with pytest.raises(sa.exc.DatabaseError, match="the audit log only grows"):
             store.write(lambda transaction, change=change: transaction.execute(change))
     assert verified(store) == Verification(1, str(rows(store)[0].hash), None)
