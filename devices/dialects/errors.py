@@ -18,7 +18,7 @@ _W3C = {
     11: "element not interactable",
     12: "invalid element state",
     13: "unknown error",
-    15: "element not selectable",
+    15: "element not interactable",  # not selectable; today's standard has no word of its own for it
     17: "javascript error",
     19: "invalid selector",
     21: "timeout",

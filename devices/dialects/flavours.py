@@ -6,6 +6,7 @@ Facts: the sources of Winium.Desktop, Winium.Mobile and Winium.StoreApps.CodedUi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from devices.dialects.locators import Strategies
 
@@ -16,10 +17,19 @@ _UI_AUTOMATION = {"id": "AutomationId", "name": "Name", "class": "ClassName"}
 class Flavour:
     """A kind of JSON Wire server.
 
-    `prefixes`: vendor prefixes of capabilities that it takes without them. `touch`: it has fingers (`touch/...`) and no
-    mouse. `sticky_modifiers`: a modifier key sent twice is released by the second. `bounds`: the attribute that holds
-    an element's rectangle, for servers that know no location. `root`: XPath of the tree's root, for offsets from its
-    corner. `extensions`: it has Winium's commands for grids, lists and menus.
+    `prefixes`: vendor prefixes of capabilities that it takes without them. `platform`: what it answers for
+    platformName. `root`: XPath of the tree's root, for offsets from its corner; empty: it shows none.
+
+    Elements. `location`: its location command gives the upper left corner. `bounds`: the attribute that holds the
+    rectangle of an element where the command does not. `role`, `tag`: attributes that hold role and tag name (no `tag`:
+    it has the command or the role goes for it). `replaces`: what is sent to an element replaces its text. `waits`: it
+    has an implicit wait of its own.
+
+    Hands. `touch`: what its finger can do, "points" (down, move and up anywhere), "gestures" (taps, long presses and
+    slides from an element) or nothing. `centres`: moving to an element without offsets goes to its centre.
+    `sticky_modifiers`: a modifier key sent twice is released by the second.
+
+    `extensions`: it has Winium's commands for grids, lists and menus.
     """
 
     name: str
@@ -27,10 +37,16 @@ class Flavour:
     strategies: Strategies
     prefixes: tuple[str, ...] = ("appium", "winium")
     platform: str = "windows"
-    touch: bool = False
-    sticky_modifiers: bool = True
-    bounds: str | None = None
     root: str = "/*"
+    location: bool = True
+    bounds: str | None = None
+    role: str = "ControlType"
+    tag: str = ""
+    replaces: bool = False
+    waits: bool = True
+    touch: Literal["", "points", "gestures"] = ""
+    centres: bool = True
+    sticky_modifiers: bool = True
     extensions: bool = False
 
 
@@ -53,18 +69,26 @@ MOBILE = Flavour(
         {"accessibility id": "id", "link text": "name"},
         _UI_AUTOMATION,
     ),
-    touch=True,
+    touch="points",
     sticky_modifiers=False,
 )
 CODED_UI = Flavour(
     name="winium-coded-ui",
     title="Winium.StoreApps.CodedUi",
     strategies=Strategies(
-        frozenset({"id", "name", "class name", "xpath"}),
+        frozenset({"id", "name", "class name", "tag name"}),  # both of the latter by ClassName
         {"accessibility id": "id", "link text": "name"},
         _UI_AUTOMATION,
     ),
-    touch=True,
+    root="",
+    location=False,  # it gives the point to click at
+    bounds="BoundingRectangle",
+    role="LocalizedControlType",
+    tag="ClassName",
+    replaces=True,
+    waits=False,
+    touch="gestures",
+    centres=False,
     sticky_modifiers=False,
 )
 JSON_WIRE = Flavour(

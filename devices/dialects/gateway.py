@@ -111,7 +111,7 @@ class Gateway:
         if method == "DELETE" and not path:
             return await self._quit(current)
         if method == "POST" and any(pattern.fullmatch(path) for pattern in self._paths):
-            return await current.session.ask("POST", path, body)
+            return await current.session.wire.ask("POST", path, body)
         command, at = self._command(method, path)
         return await command(current.session, body, at)
 
@@ -176,7 +176,7 @@ class Gateway:
     ) -> tuple[int, dict[str, Any]]:
         if method == "DELETE" and not rest:
             self._open = None
-        answer = await self._link.call(method, f"/session/{current.session.wire_id}{rest}", body)
+        answer = await self._link.call(method, f"/session/{current.session.wire.wire_id}{rest}", body)
         return answer.http_status, {"sessionId": current.id, "status": answer.status, "value": answer.value}
 
     def _bare(self, wanted: dict[str, Any]) -> dict[str, Any]:

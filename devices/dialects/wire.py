@@ -122,14 +122,19 @@ class WireLink:
 
 
 def _parse(url: str, method: str, path: str, http_status: int, payload: bytes) -> WireAnswer:
-    if not payload.strip() and http_status < 300:
+    if http_status == 204:
         return WireAnswer(http_status, 0, None)
+    if not payload.strip() and http_status < 300:
+        # So Winium's drivers for phones answer when the phone's side did not.
+        raise ProtocolError(f"{url} answered {method} {path} with nothing: look whether what it drives still runs")
     text = payload.decode("utf-8-sig", "replace")
     try:
         document = json.loads(text)
     except ValueError:
         if http_status in (404, 405, 501):  # plain text says that the command is unknown
             return WireAnswer(http_status, 9, text.strip())
+        if http_status == 400:  # ... and here what went wrong with it
+            return WireAnswer(http_status, 13, text.strip())
         raise ProtocolError(
             f"{url} answered {method} {path} with HTTP {http_status} and no JSON: {text.strip()[:200]!r}"
         ) from None

@@ -12,7 +12,7 @@ from selenium import webdriver
 from selenium.webdriver.common.options import ArgOptions
 from selenium.webdriver.remote.webdriver import WebDriver
 
-from devices.dialects import DESKTOP, MOBILE, Flavour, Gateway
+from devices.dialects import CODED_UI, DESKTOP, MOBILE, Flavour, Gateway
 from drivers.sim.winium import Application, WiniumServer
 
 
@@ -92,5 +92,12 @@ def desk(driver: WebDriver, winium: WiniumServer) -> Application:
 @pytest.fixture
 def phone() -> Iterator[tuple[WebDriver, Application]]:
     """A Winium.Mobile session, and the application on the phone."""
-    with WiniumServer(mobile=True) as server, gateway(server.url, MOBILE) as url, selenium(url) as running:
+    with WiniumServer(kind="mobile") as server, gateway(server.url, MOBILE) as url, selenium(url) as running:
         yield running, server.application
+
+
+@pytest.fixture
+def coded_ui() -> Iterator[tuple[WebDriver, WiniumServer]]:
+    """A session on Winium.StoreApps.CodedUi, and the server."""
+    with WiniumServer(kind="coded-ui") as server, gateway(server.url, CODED_UI) as url, selenium(url) as running:
+        yield running, server

@@ -26,7 +26,7 @@ Opened = Callable[..., AbstractContextManager[Any]]
 
 
 def test_a_session_reaches_the_application_without_vendor_prefixes(driver: WebDriver, winium: WiniumServer) -> None:
-    assert winium.capabilities["app"] == "C:\\orders.exe"
+    assert winium.commands.capabilities["app"] == "C:\\orders.exe"
     assert driver.capabilities["platformName"] == "windows"
     assert driver.capabilities["winium:app"] == "C:\\orders.exe"
     assert driver.session_id != "AwesomeSession"
@@ -150,7 +150,7 @@ def test_screenshots_of_all_and_of_one_element(driver: WebDriver, desk: Applicat
 
 def test_implicit_waits_reach_the_server(driver: WebDriver, winium: WiniumServer) -> None:
     driver.implicitly_wait(0.25)
-    assert winium.implicit_wait_ms == 250
+    assert winium.commands.implicit_wait_ms == 250
     assert driver.timeouts.implicit_wait == 0.25
 
 
