@@ -229,7 +229,8 @@ def _known_keys(model: Any, location: Sequence[str | int]) -> list[str]:
     """The keys that the (sub)model at `location` takes, as far as annotations tell."""
     found = [model]
     for part in location:
-        found = [child for each in found for child in _children(each, part)]
+        # Where none of the arms has such a field it is the tag of their union: stay where we are.
+        found = [child for each in found for child in _children(each, part)] or (found if isinstance(part, str) else [])
     keys: set[str] = set()
     for each in found:
         for candidate in _flatten(each):
@@ -252,10 +253,7 @@ def _children(annotation: Any, part: str | int) -> list[Any]:
         known = _fields(candidate)
         if part in known:
             children.append(known[str(part)])
-        elif known:
-            if isinstance(part, str):  # the tag of a union: stay where we are
-                children.append(candidate)
-        else:
+        elif not known:
             arguments = typing.get_args(candidate)
             if arguments:
                 children.append(arguments[-1] if typing.get_origin(candidate) is dict else arguments[0])
