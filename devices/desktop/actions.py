@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from devices.desktop.keys import check_text
 from devices.webdriver import ELEMENT_KEY, WebDriverError
 
 _LARGEST = 2**53 - 1
@@ -118,6 +119,7 @@ def _action(kind: str, source: str, item: dict[str, Any]) -> Action:
             value = item.get("value")
             if not isinstance(value, str) or len(value) != 1:
                 raise _bad(f"the value of {what} must be one character, not {value!r}")
+            check_text(value)
             return Key(source, value, what == "keyDown")
         case "pointer", "pointerDown" | "pointerUp":
             button = item.get("button")

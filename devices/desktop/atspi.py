@@ -207,8 +207,14 @@ class AtspiBus:
         await self.call(ref, PROPERTIES, "Set", "ssv", (interface, name, value))
 
     async def applications(self) -> list[Ref]:
-        """The root objects of all applications that are on the bus."""
-        children = await self.call(Ref(REGISTRY, ROOT_PATH), ACCESSIBLE, "GetChildren")
+        """The root objects of all applications that are on the bus.
+
+        Raises WebDriverError "no such window" when the desktop has ended, and with it the registry.
+        """
+        try:
+            children = await self.call(Ref(REGISTRY, ROOT_PATH), ACCESSIBLE, "GetChildren")
+        except AtspiError as error:
+            raise WebDriverError("no such window", f"the desktop and its applications are gone: {error}") from error
         return [Ref(*child) for child in children]
 
     async def pid_of(self, bus_name: str) -> int | None:

@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from devices.desktop.atspi import SELECTION
-from devices.desktop.commands import Context, attribute, reference
+from devices.desktop.context import Context, reference
 from devices.desktop.finding import roots
 from devices.desktop.interact import describe
 from devices.desktop.mirror import Mirror
+from devices.desktop.properties import attribute
 from devices.desktop.tree import Node
 from devices.webdriver import ELEMENT_KEY, WebDriverError
 

@@ -1,30 +1,26 @@
-"""What a user does to elements: click by accessible action or pointer, type, clear, and W3C's actions tick by tick."""
+"""What a user does to elements: click by accessible action or pointer, type, clear, set."""
 
 from __future__ import annotations
 
 import asyncio
-import math
-import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from dbus_fast import Variant
 
-from devices.desktop.actions import Action, Button, Key, Move, Pause, Scroll, Tick, tick_duration_ms
+from devices.desktop.actions import Action, Key
 from devices.desktop.atspi import ACTION, COMPONENT, EDITABLE_TEXT, TEXT, VALUE, AtspiError, Call
-from devices.desktop.keys import NULL_KEY, is_modifier
+from devices.desktop.keys import NULL_KEY, check_text, is_modifier
 from devices.desktop.mirror import Mirror
 from devices.desktop.session import Session
 from devices.desktop.tree import Node
-from devices.desktop.x11 import BUTTONS, SHIFT, WHEEL, Rect
+from devices.desktop.x11 import BUTTONS, SHIFT, Rect
 from devices.webdriver import WebDriverError
 
-MOVE_STEP_S = 0.01
 FOCUS_S = 1.0
+KEYS_AT_ONCE = 100
 SCROLL_S = 2.0
 ITEM_ROLES = frozenset({"menu item", "check menu item", "radio menu item"})
-NOTCH_PX = 120.0  # of the wheel, as browsers on Linux count it
 
 _PRESSING = ("click", "press", "activate", "toggle", "jump", "open", "expand or contract", "select")
 
@@ -35,7 +31,7 @@ class Interaction:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.sources: dict[str, str] = {}
-        self._down: list[Action] = []  # what to undo, in the order it was pressed
+        self.held: list[Action] = []  # what actions hold down, in the order it was pressed
         self._shifted: set[str] = set()  # keys that brought a shift of their own
 
     # Elements
@@ -146,7 +142,9 @@ class Interaction:
             number = await self._x_window(mirror, node)
         if number is None:
             number = await session.x(session.display.active)
-        answered = number is None or await session.x(lambda: session.display.ping(number))
+        answered = number is None or await session.x(
+            lambda: session.display.ping(number, session.settings.command_timeout_s)
+        )
         for each in session.mirrors:
             if each.alive:
                 each.doubt()
@@ -216,6 +214,7 @@ class Interaction:
         """Focus an element and type: characters, and W3C's special keys; modifiers hold until the NULL key or the
         end.
         """
+        check_text(text)
         if not node.has("sensitive") and not node.has("enabled"):
             raise WebDriverError("element not interactable", f"{describe(node)} is disabled")
         await self.focus(mirror, node)
@@ -223,6 +222,13 @@ class Interaction:
             count = int(await self.session.bus.property(node.ref, TEXT, "CharacterCount"))
             await self.session.bus.batch([Call(node.ref, TEXT, "SetCaretOffset", "i", (count,))])
         held: list[str] = []
+        try:
+            await self._type(text, held)
+        finally:
+            await self._release(held)
+        await self.settle(mirror, node)
+
+    async def _type(self, text: str, held: list[str]) -> None:
         run: list[str] = []
         for key in text:
             if key == NULL_KEY or is_modifier(key):
@@ -239,13 +245,10 @@ class Interaction:
             else:
                 run.append(key)
         await self._strike(run)
-        await self._release(held)
-        await self.settle(mirror, node)
 
     async def _release(self, held: list[str]) -> None:
-        for key in reversed(held):
-            await self.key(key, down=False)
-        held.clear()
+        while held:
+            await self.key(held.pop(), down=False)
 
     async def _strike(self, keys: list[str]) -> None:
         """Type characters, spare keys first given to those that the layout lacks."""
@@ -263,12 +266,12 @@ class Interaction:
                 if shifted:
                     keyboard.key(shift, down=False)
 
-        # No more different characters at once than there are spare keys, so that none is taken from one not yet
-        # handled.
+        # No more at once than the application takes in good time, and no more different characters than there are spare
+        # keys, so that none is taken from one not yet handled.
         part: list[str] = []
         for key in keys:
             part.append(key)
-            if len(set(part)) >= keyboard.room:
+            if len(part) >= KEYS_AT_ONCE or len(set(part)) >= keyboard.room:
                 await session.x(partial(strike, part))
                 await self.settle()
                 part = []
@@ -282,7 +285,7 @@ class Interaction:
         def move() -> None:
             code, shifted, _ = keyboard.place(key)
             shift = keyboard.place_of(SHIFT)
-            if down and shifted and not any(isinstance(a, Key) and a.key in "\ue008\ue050" for a in self._down):
+            if down and shifted and not any(isinstance(a, Key) and a.key in "\ue008\ue050" for a in self.held):
                 keyboard.key(shift, down=True)
                 self._shifted.add(key)
             keyboard.key(code, down=down)
@@ -291,112 +294,6 @@ class Interaction:
                 keyboard.key(shift, down=False)
 
         await self.session.x(move)
-
-    # Actions
-
-    async def perform(self, ticks: list[Tick]) -> None:
-        """Perform W3C actions; each tick lasts as long as its longest action."""
-        for tick in ticks:
-            began = time.monotonic()
-            duration = tick_duration_ms(tick) / 1000
-            moves: list[tuple[Callable[[float], Any], float]] = []
-            for action in tick:
-                match action:
-                    case Pause():
-                        continue
-                    case Key(key=key, down=down):
-                        await self._perform_key(action, key, down=down)
-                    case Button():
-                        await self._perform_button(action)
-                    case Move():
-                        start = await self.session.x(self.session.display.pointer)
-                        target = await self._target(action, start)
-                        if action.duration_ms:
-                            moves.append((self._glide(start, target), action.duration_ms / 1000))
-                        else:
-                            await self.session.x(partial(self.session.display.move_pointer, *target))
-                    case Scroll():
-                        await self._scroll(action)
-            await self._wait_tick(began, duration, moves)
-        await self.settle()
-
-    async def _wait_tick(
-        self, began: float, duration: float, moves: list[tuple[Callable[[float], Any], float]]
-    ) -> None:
-        while moves:
-            passed = time.monotonic() - began
-            for place, length in moves:
-                await self.session.x(partial(self.session.display.move_pointer, *place(min(1.0, passed / length))))
-            moves = [(place, length) for place, length in moves if passed < length]
-            if moves:
-                await asyncio.sleep(MOVE_STEP_S)
-        left = began + duration - time.monotonic()
-        if left > 0:
-            await asyncio.sleep(left)
-
-    @staticmethod
-    def _glide(start: tuple[int, int], target: tuple[int, int]) -> Callable[[float], tuple[int, int]]:
-        def at(ratio: float) -> tuple[int, int]:
-            return round(start[0] + (target[0] - start[0]) * ratio), round(start[1] + (target[1] - start[1]) * ratio)
-
-        return at
-
-    async def _perform_key(self, action: Key, key: str, *, down: bool) -> None:
-        await self.key(key, down=down)
-        self._down = [each for each in self._down if not (isinstance(each, Key) and each.key == key)]
-        if down:
-            self._down.append(action)
-
-    async def _perform_button(self, action: Button) -> None:
-        if action.button not in BUTTONS:
-            raise WebDriverError("invalid argument", f"no mouse button {action.button}; there are {sorted(BUTTONS)}")
-        number = BUTTONS[action.button]
-        await self.session.x(lambda: self.session.display.button(number, down=action.down))
-        self._down = [each for each in self._down if not (isinstance(each, Button) and each.button == action.button)]
-        if action.down:
-            self._down.append(action)
-
-    async def _target(self, action: Move | Scroll, pointer: tuple[int, int]) -> tuple[int, int]:
-        x, y = action.x, action.y
-        if action.origin == "pointer":
-            x, y = x + pointer[0], y + pointer[1]
-        elif action.element is not None:
-            _, node = await self.session.element(action.element)
-            centre = (await self.session.extents(node.ref)).centre
-            x, y = x + centre[0], y + centre[1]
-        width, height = await self.session.x(lambda: self.session.display.size)
-        if not (0 <= x < width and 0 <= y < height):
-            raise WebDriverError(
-                "move target out of bounds", f"({x:g}, {y:g}) is not on the display of {width} x {height} pixels"
-            )
-        return math.floor(x), math.floor(y)
-
-    async def _scroll(self, action: Scroll) -> None:
-        target = await self._target(action, (0, 0))
-
-        def turn() -> None:
-            display = self.session.display
-            display.move_pointer(*target)
-            for delta, back, forth in ((action.dy, "up", "down"), (action.dx, "left", "right")):
-                notches = max(1, round(abs(delta) / NOTCH_PX)) if delta else 0
-                for _ in range(notches):
-                    button = WHEEL[forth if delta > 0 else back]
-                    display.button(button, down=True)
-                    display.button(button, down=False)
-
-        await self.session.x(turn)
-
-    async def release(self) -> None:
-        """Release every key and button that actions left down, the last pressed first."""
-        for action in reversed(list(self._down)):
-            if isinstance(action, Key):
-                await self.key(action.key, down=False)
-            elif isinstance(action, Button):
-                number = BUTTONS[action.button]
-                await self.session.x(partial(self.session.display.button, number, down=False))
-        self._down.clear()
-        self.sources.clear()
-        await self.settle()
 
     # Values
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from devices.webdriver import WebDriverError
+
 NULL_KEY = "\ue000"
 
 _MODIFIERS = {
@@ -65,6 +67,12 @@ _CONTROL = {"\n": 0xFF0D, "\r": 0xFF0D, "\t": 0xFF09, "\b": 0xFF08, "\x1b": 0xFF
 def is_modifier(key: str) -> bool:
     """Whether the character is one of W3C's modifier keys."""
     return key in _MODIFIERS
+
+
+def check_text(text: str) -> None:
+    """Raise WebDriverError "invalid argument" for halves of characters: UTF-16 surrogates without their other half."""
+    if half := next((key for key in text if "\ud800" <= key <= "\udfff"), None):
+        raise WebDriverError("invalid argument", f"U+{ord(half):04X} is half a character: send both halves together")
 
 
 def keysym_of(key: str) -> int:

@@ -16,8 +16,10 @@ import uvicorn
 
 from devices.desktop.atspi import AtspiError
 from devices.desktop.capabilities import negotiate
-from devices.desktop.commands import COMMANDS, Command, Context
+from devices.desktop.commands import COMMANDS
+from devices.desktop.context import Command, Context
 from devices.desktop.interact import Interaction
+from devices.desktop.performing import release
 from devices.desktop.session import Session
 from devices.webdriver import WebDriverError
 
@@ -185,7 +187,7 @@ class DesktopDriver:
             entry.running.cancel()
         with suppress(Exception):
             async with asyncio.timeout(2):
-                await entry.context.input.release()
+                await release(entry.context.input)
         await entry.context.session.end()
 
 

@@ -28,7 +28,7 @@ from devices.desktop.desk import Desk, marked, open_desk, window_manager
 from devices.desktop.mirror import Mirror
 from devices.desktop.names import DIALOG_ROLES, has_state
 from devices.desktop.tree import Node
-from devices.desktop.x11 import Display, Rect
+from devices.desktop.x11 import GONE, Display, Rect
 from devices.webdriver import WebDriverError
 
 T = TypeVar("T")
@@ -75,8 +75,7 @@ class Session:
             self.display = await self.x(lambda: Display(self.desk.display))
             if self.desk.own and window_manager(settings.window_manager) is not None:
                 await self.x(lambda: self.display.wait_for_window_manager(settings.start_timeout_s))
-            address = await accessibility_address(self.desk.session_bus)
-            self.bus = await AtspiBus.connect(address, settings.command_timeout_s)
+            self.bus = await self._accessibility()
             self.bus.listen(self._on_event)
             if settings.command:
                 await self.launch(settings.command, settings.folder)
@@ -88,6 +87,19 @@ class Session:
         except BaseException:
             await self.end()
             raise
+
+    async def _accessibility(self) -> AtspiBus:
+        settings = self.settings
+        try:
+            async with asyncio.timeout(settings.start_timeout_s):
+                address = await accessibility_address(self.desk.session_bus)
+                return await AtspiBus.connect(address, settings.command_timeout_s)
+        except TimeoutError:
+            raise WebDriverError(
+                "session not created",
+                f"the session bus {self.desk.session_bus} gave no accessibility bus within "
+                f"{settings.start_timeout_s:g} s; look whether it still runs, and at-spi2-core on it",
+            ) from None
 
     async def end(self) -> None:
         """End the application that was started, the desktop when it is the session's own, and all that they left."""
@@ -105,12 +117,16 @@ class Session:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def x(self, work: Callable[[], T]) -> T:
-        """Run something on the X connection, in its thread; "timeout" if the X server does not answer."""
+        """Run something on the X connection, in its thread; "timeout" if the X server does not answer, "no such window"
+        if it is gone.
+        """
         try:
             async with asyncio.timeout(self.settings.command_timeout_s + self.settings.start_timeout_s):
                 return await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except TimeoutError:
             raise WebDriverError("timeout", f"the X server {self.desk.display} does not answer") from None
+        except GONE as error:
+            raise WebDriverError("no such window", f"the X server {self.desk.display} is gone: {error}") from error
 
     async def launch(self, command: tuple[str, ...], folder: str | None = None) -> None:
         """Start an application and wait until it shows a window, which becomes the current one."""

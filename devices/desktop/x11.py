@@ -22,8 +22,9 @@ BUTTONS = {0: 1, 1: 2, 2: 3, 3: 8, 4: 9}  # W3C's button numbers (left, middle, 
 WHEEL = {"up": 4, "down": 5, "left": 6, "right": 7}
 SHIFT = 0xFFE1
 
-PING_TIMEOUT_S = 3.0
 MAP_TIMEOUT_S = 2.0
+
+GONE = (error.ConnectionClosedError, ConnectionError)  # what a connection to a server that ended raises
 
 
 class Rect(NamedTuple):
@@ -280,9 +281,9 @@ class Display:
         """The X client that made a window: its windows share the number's high bits."""
         return int(number) & ~int(self._display.display.info.resource_id_mask)
 
-    def ping(self, number: int) -> bool:
+    def ping(self, number: int, timeout_s: float) -> bool:
         """Wait until the application has handled all input sent so far (_NET_WM_PING of EWMH); False if it gives no
-        answer.
+        answer in that time.
 
         The X server delivers a client's events in order, so the answer to a ping says that all before it was taken.
         """
@@ -297,7 +298,7 @@ class Display:
         )
         window.send_event(event, onerror=error.CatchError(error.BadWindow))
         self._display.flush()
-        deadline = time.monotonic() + PING_TIMEOUT_S
+        deadline = time.monotonic() + timeout_s
         while (answer := self._next_event(deadline)) is not None:
             if answer.type == X.ClientMessage and list(answer.data[1])[:2] == [ping, serial]:
                 return True
