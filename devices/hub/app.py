@@ -121,7 +121,7 @@ class Hub:
             parameters = json.loads(body)
         except ValueError as exc:
             raise WebDriverError("invalid argument", f"the body is no JSON: {exc}") from None
-        with asgi.watching(visit.receive, after_s=0):
+        with asgi.Watching(visit.receive, after_s=0):
             _, value = await self.lifecycle.open(parameters, name, self._websockets(visit.scope))
         return json_reply(value)
 
@@ -156,7 +156,7 @@ class Hub:
         asked = time.perf_counter()
         try:
             # What still comes in as a stream notices by itself when the client goes.
-            with asgi.watching(visit.receive) if isinstance(call.body, bytes) else contextlib.nullcontext():
+            with asgi.Watching(visit.receive) if isinstance(call.body, bytes) else contextlib.nullcontext():
                 reply = await session.upstream.exchange(call, session.placement.target.command_timeout_s)
             if session.mender is not None:
                 reply = await session.mender.after_find(call, tail, reply)

@@ -19,21 +19,18 @@ _HOP = frozenset(
 )
 # Said anew for the target: its own name and the body's length. The lab's credentials are none of its business, and
 # drivers refuse what seems to come from a page.
-_OURS = frozenset({b"host", b"content-length", b"authorization", b"origin", b"expect"})
+_NOT_TO_TARGET = _HOP | {b"host", b"content-length", b"authorization", b"origin", b"expect"}
+_NOT_TO_CLIENT = _HOP | {b"content-length", b"date"}  # the server in front says the date
 
 
 def to_target(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """A client's headers as the target gets them: names in lower case, values untouched."""
-    given = list(headers)
-    dropped = _named_by_connection(given) | _HOP | _OURS
-    return [(name, value) for name, value in given if name.lower() not in dropped]
+    return _without(headers, _NOT_TO_TARGET)
 
 
 def to_client(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """A target's headers as the client gets them; the body's length is said by whoever sends the body."""
-    given = list(headers)
-    dropped = _named_by_connection(given) | _HOP | {b"content-length", b"date"}  # the server in front says the date
-    return [(name, value) for name, value in given if name.lower() not in dropped]
+    return _without(headers, _NOT_TO_CLIENT)
 
 
 def first(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
@@ -44,6 +41,17 @@ def first(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
     return None
 
 
-def _named_by_connection(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
-    named = [value for name, value in headers if name.lower() == b"connection"]
-    return frozenset(part.strip().lower() for value in named for part in value.split(b","))
+def _without(headers: Iterable[tuple[bytes, bytes]], dropped: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
+    """The headers but for those dropped, and those that the Connection header names as the hop's."""
+    kept = []
+    named: list[bytes] = []
+    for name, value in headers:
+        lower = name.lower()
+        if lower not in dropped:
+            kept.append((name, value))
+        elif lower == b"connection":
+            named += value.lower().split(b",")
+    if not named:
+        return kept
+    of_the_hop = {each.strip() for each in named}
+    return [each for each in kept if each[0].lower() not in of_the_hop]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
 import json
 import threading
 from collections import deque
@@ -19,6 +18,7 @@ from devices.recording import film, masking
 
 _LONGEST_TEXT = 4000
 _GATHER_S = 0.1
+_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # json.dumps makes a new one each time
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ class Recording:
     def _write(self, entry: dict[str, Any]) -> None:
         if self._log is None:
             self._log = (self._folder / "commands.jsonl").open("w", encoding="utf-8")
-        self._log.write(json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n")
+        self._log.write(f"{_ENCODE(entry)}\n")
 
     def _entry(self, command: Command) -> dict[str, Any]:
         request, response = _parsed(command.request), _parsed(command.response)
@@ -238,11 +238,15 @@ class Recording:
 
 
 def _parsed(body: bytes) -> Any:
+    if not body:
+        return ""
     if len(body) > _LONGEST_TEXT:
         return f"{body[:200].decode(errors='replace')}... {len(body)} bytes"
-    with contextlib.suppress(ValueError):
-        return json.loads(body)
-    return body.decode(errors="replace")
+    text = body.decode(errors="replace")
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _shortened(value: Any) -> Any:
