@@ -18,8 +18,8 @@ import sqlalchemy as sa
 
 from labctl.matching import Candidate, Requirement
 from labctl.scheduler import Board, Request, Rules, decide, expected_start, look_ahead
-from labctl.store import Transaction, granting, leasing, open_store
-from labctl.store.leasing import Wish
+from labctl.store import Transaction, asking, granting, open_store
+from labctl.store.asking import Wish
 from labctl.store.tables import devices
 
 KINDS = ("robot", "phone", "audio", "host", "browser")
@@ -98,7 +98,7 @@ def written(count: int) -> float:
             transaction.execute(sa.insert(devices), rows)
             for each in queue(count):
                 wish = Wish(priority=each.priority, limit_s=each.limit_s, expected_s=each.expected_s)
-                leasing.request(transaction, each.owner, each.require, each.duration_s, wish=wish)
+                asking.request(transaction, each.owner, each.require, each.duration_s, wish=wish)
 
         store.write(fill)
         began = time.perf_counter()

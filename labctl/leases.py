@@ -16,10 +16,12 @@ from starlette.concurrency import run_in_threadpool
 from labctl.errors import LabFailureError
 from labctl.matching import Requirement
 from labctl.scheduler import Rules
-from labctl.store import Store, Transaction, granting, leasing, running
+from labctl.store import Store, Transaction, asking, granting, leasing, running, waiting
+from labctl.store.asking import Wish
 from labctl.store.granting import Pass
-from labctl.store.leasing import Explanation, Grant, Wish
+from labctl.store.leasing import Grant
 from labctl.store.tables import devices, lease_devices, leases
+from labctl.store.waiting import Explanation
 
 Result = TypeVar("Result")
 Shown = TypeVar("Shown")
@@ -99,7 +101,7 @@ class Leases:
 
     def request(self, holder: str, require: Sequence[Requirement], duration_s: float, wish: Wish | None = None) -> str:
         """Ask, and grant at once where possible; returns the lease's id, waiting or active."""
-        return self.change(lambda transaction: leasing.request(transaction, holder, require, duration_s, wish=wish))
+        return self.change(lambda transaction: asking.request(transaction, holder, require, duration_s, wish=wish))
 
     def reserve(
         self,
@@ -112,7 +114,7 @@ class Leases:
     ) -> str:
         """Reserve devices for a time to come, of the database's clock; returns the lease's id."""
         return self.change(
-            lambda transaction: leasing.reserve(transaction, holder, require, starts_at, duration_s, wish=wish)
+            lambda transaction: asking.reserve(transaction, holder, require, starts_at, duration_s, wish=wish)
         )
 
     def release(self, lease: str, reason: str) -> Grant:
@@ -133,7 +135,7 @@ class Leases:
 
     def withdraw(self, lease: str, reason: str) -> bool:
         """Take a waiting request or a reservation back; False when it was granted meanwhile or has ended."""
-        withdrawn = self.change(lambda transaction: leasing.withdraw(transaction, lease, reason))
+        withdrawn = self.change(lambda transaction: asking.withdraw(transaction, lease, reason))
         if withdrawn:
             self._decided(lease, None)
         return withdrawn
@@ -191,19 +193,19 @@ class Leases:
 
     def obstacles(self, require: Sequence[Requirement]) -> list[dict[str, Any]]:
         """Who holds what would do, until when."""
-        return self._store.write(lambda transaction: leasing.obstacles(transaction, require))
+        return self._store.write(lambda transaction: waiting.obstacles(transaction, require))
 
     def explain(self, lease: str) -> Explanation | None:
         """Why a request waits; None when it does not."""
-        return self._store.write(lambda transaction: leasing.explain(transaction, lease))
+        return self._store.write(lambda transaction: waiting.explain(transaction, lease))
 
     def holder(self, lease: str) -> str | None:
         """Who holds, or waits for, an open lease, as far as this daemon has it in mind."""
         memory = self._store.memory
         if (active := memory.active.get(lease)) is not None:
             return active.holder
-        waiting = memory.board.requests.get(lease)
-        return None if waiting is None else waiting.owner
+        asked = memory.board.requests.get(lease)
+        return None if asked is None else asked.owner
 
     def deadline(self, device: str, fencing: int) -> float:
         """Until when, of `time.monotonic()`, the lease with that number may command a device of this daemon.

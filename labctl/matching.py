@@ -54,8 +54,8 @@ class Requirement:
 
     def as_json(self) -> dict[str, Any]:
         """What is said; `Requirement(**...)` of it is the same again."""
-        said = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {name: dict(value) if isinstance(value, Mapping) else value for name, value in said.items() if value}
+        said = ((name, getattr(self, name)) for name in _SAID)
+        return {name: dict(value) if isinstance(value, Mapping) else value for name, value in said if value}
 
     def __str__(self) -> str:
         if self.device is not None:
@@ -69,6 +69,9 @@ class Requirement:
         told += [f"and {fact} of at least {bound:g}" for fact, bound in self.at_least.items()]
         told += [f"and {fact} of at most {bound:g}" for fact, bound in self.at_most.items()]
         return " ".join(told)
+
+
+_SAID = tuple(each.name for each in fields(Requirement))
 
 
 @dataclass(frozen=True, slots=True)

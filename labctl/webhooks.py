@@ -65,6 +65,7 @@ class Webhooks:
         self._busy: set[str] = set()
         self._lock = threading.Lock()
         self._scanned: dict[str, int] = {}
+        self._topics: tuple[str, ...] = ()
         self._stopping = False
         self._thread = threading.Thread(target=self._watch, name="webhooks", daemon=True)
 
@@ -88,13 +89,15 @@ class Webhooks:
                 log.warning("could not look for webhooks", error=str(exc).strip())
                 wait_s = _AGAIN_S
             if not self._stopping:
-                self._store.bell.wait(seen, wait_s)
+                self._store.bell.wait(seen, wait_s, self._topics)
 
     def _begin_what_is_due(self) -> float:
         """Start deliveries; how long to wait when nothing happens."""
         with self._store.read() as connection:
             now = self._store.time(connection)
             due, later = rows.due(connection, now, self._scanned)
+            # As long as there is no webhook, only the first one is news.
+            self._topics = () if rows.any_is_there(connection) else ("webhook",)
         for webhook in due:
             with self._lock:
                 if webhook in self._busy:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from labctl.api.common import Asker, Cursor, Limit, Page, TheDaemon, iso, page
-from labctl.api.leases import explain
+from labctl.api.lease_answers import explain
 from labctl.api.permitting import permitted
 from labctl.auth import Resource, authorise, authorise_list, may
 from labctl.daemon import Daemon

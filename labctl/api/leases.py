@@ -11,96 +11,25 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import AwareDatetime, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 
-from labctl.api.common import Asker, Body, Cursor, Limit, Page, TheDaemon, iso, page
+from labctl.api.common import Asker, Cursor, Limit, Page, TheDaemon, iso, page
+from labctl.api.lease_answers import add_devices, explain, show, show_active, why_not, with_times
+from labctl.api.lease_requests import HandOver, LeaseRequest, Renewal
 from labctl.api.permitting import leasable, restricted
 from labctl.auth import Principal, Resource, authorise, authorise_list, may
 from labctl.daemon import Daemon
 from labctl.errors import ConflictError, DeviceTakenError, InvalidInputError, NotFoundError
 from labctl.health.readiness import until_ready
 from labctl.matching import Requirement
-from labctl.scheduler import expected_start
-from labctl.store import Transaction, leasing, new_id
-from labctl.store.leasing import Grant, Wish
-from labctl.store.tables import lease_devices, leases
+from labctl.store import Transaction, asking, leasing, new_id, waiting
+from labctl.store.leasing import Grant
+from labctl.store.memory import Active
+from labctl.store.tables import leases
 
 router = APIRouter(prefix="/api/v1/leases", tags=["leases"])
-DurationS = Annotated[float, Field(ge=1, le=7 * 24 * 3600)]
-Text = Annotated[str, Field(min_length=1, max_length=200)]
-Facts = Annotated[dict[Text, float], Field(max_length=50)]
 _LOOK_AGAIN_S = 30.0  # should a wake-up be lost
 _OPEN = ("active", "waiting", "reserved")
-
-
-class WantedDevice(Body):
-    """Any device that is all that is said here, such as any robot with 60 % in its battery."""
-
-    device: Text | None = None
-    kind: Text | None = None
-    labels: dict[str, str] = Field(default={}, max_length=50)
-    capability: Annotated[Text | None, Field(description="such as MotionBase, Microphone, Shell")] = None
-    model: Text | None = None
-    site: Text | None = None
-    at_least: Facts = Field(default={}, description='conditions, such as {"battery_ratio": 0.6}')
-    at_most: Facts = Field(default={})
-
-    @model_validator(mode="after")
-    def _says_something(self) -> WantedDevice:
-        if not any((self.device, self.kind, self.labels, self.capability, self.model, self.site)):
-            raise ValueError('give at least one of "device", "kind", "labels", "capability", "model", "site"')
-        if self.device is not None and any((self.kind, self.labels, self.capability, self.model, self.site)):
-            raise ValueError('"device" names one exactly; leave out what else it must be')
-        return self
-
-
-class LeaseRequest(Body):
-    """What is wanted: devices by name, or by what they must be; for how long; and whether to wait for them."""
-
-    devices: list[Text] = Field(default=[], max_length=200)
-    require: list[WantedDevice] = Field(default=[], max_length=200)
-    duration_s: DurationS = 60
-    wait_s: Annotated[float, Field(ge=0, le=24 * 3600, description="hold the answer until granted")] = 0
-    priority: Annotated[int, Field(ge=-100, le=100, description="a step is worth a minute of waiting")] = 0
-    rooms: Annotated[bool, Field(description="take the devices' rooms too")] = True
-    heartbeat_s: Annotated[
-        float | None, Field(ge=1, le=3600, description="over when not heard of for so long; renewing counts")
-    ] = None
-    limit_s: Annotated[
-        DurationS | None, Field(description="renewed for so long at most; lets it pass longer ones in the queue")
-    ] = None
-    starts_at: Annotated[AwareDatetime | None, Field(description="reserve from then on")] = None
-
-    @model_validator(mode="after")
-    def _wants_something(self) -> LeaseRequest:
-        if bool(self.devices) == bool(self.require):
-            raise ValueError('give either "devices" (names) or "require" (kinds and labels)')
-        if len(set(self.devices)) != len(self.devices):
-            raise ValueError('"devices" names a device twice')
-        if self.starts_at is not None and self.wait_s:
-            raise ValueError('"starts_at" reserves; "wait_s" goes without it')
-        return self
-
-    def requirements(self) -> list[Requirement]:
-        """What the scheduler has to find."""
-        named = [Requirement(device=name) for name in self.devices]
-        return named or [Requirement(**each.model_dump()) for each in self.require]
-
-    def wish(self) -> Wish:
-        return Wish(self.priority, self.rooms, self.heartbeat_s, self.limit_s)
-
-
-class Renewal(Body):
-    """How long the lease lasts from now on; its first duration unless given."""
-
-    duration_s: DurationS | None = None
-
-
-class HandOver(Body):
-    """Who holds the lease from now on."""
-
-    to: Text
 
 
 @router.post("", status_code=201, response_model=None)
@@ -123,18 +52,18 @@ async def request_lease(
     decided: asyncio.Future[Grant | None] = loop.create_future()
 
     def ask(transaction: Transaction) -> None:
-        leasing.request(transaction, asker.name, require, wanted.duration_s, wish=wanted.wish(), lease=lease)
+        asking.request(transaction, asker.name, require, wanted.duration_s, wish=wanted.wish(), lease=lease)
 
     def answer(transaction: Transaction, _asked: None) -> dict[str, Any] | list[dict[str, Any]] | None:
         """The lease, or what keeps it, or None while it waits or is prepared."""
         if (active := transaction.memory.active.get(lease)) is not None:
             if not transaction.memory.prepared.isdisjoint(active.devices):
                 return None
-            return _shown_grant(leasing.grant_now(lease, active, transaction.now), wanted, transaction.now)
+            return show_active(lease, active)
         if wanted.wait_s:
             return None
-        obstacles = leasing.obstacles(transaction, require, wanted.limit_s or wanted.duration_s)
-        leasing.withdraw(transaction, lease, "not free at once")
+        obstacles = waiting.obstacles(transaction, require, wanted.limit_s or wanted.duration_s)
+        asking.withdraw(transaction, lease, "not free at once")
         return obstacles
 
     def settle(grant: Grant | None) -> None:
@@ -153,7 +82,7 @@ async def request_lease(
         if isinstance(answered, dict):
             return JSONResponse(answered, 201)  # plain values already: to look for others in it takes time
         if answered is not None:
-            raise DeviceTakenError(_explain(_with_times(answered), 0), taken=_with_times(answered))
+            raise DeviceTakenError(why_not(with_times(answered), 0), taken=with_times(answered))
         await _until_decided(daemon, request, lease, decided, until)
     except DeviceTakenError:
         raise
@@ -183,12 +112,12 @@ def list_leases(
             connection,
             sa.select(leases).where(wanted),
             leases.c.id,
-            _show,
+            show,
             limit=limit,
             cursor=cursor,
             visible=lambda row: may(asker, "read", Resource("lease", row.id, row.holder)),
         )
-        _add_devices(connection, found.items)
+        add_devices(connection, found.items)
     return found
 
 
@@ -241,56 +170,27 @@ async def release_lease(
     if holder != asker.name and not reason.strip():
         raise InvalidInputError(f"this lease is {holder}'s: give a reason, which is told and kept")
 
+    held: list[Active | None] = []
+
     def end(transaction: Transaction) -> Grant | None:
         if leasing.holder_of(transaction, lease) not in (holder, None):
             raise ConflictError(f"lease {lease} was handed over just now; look at it again")
-        if leasing.withdraw(transaction, lease, reason or f"withdrawn by {asker.name}"):
+        if asking.withdraw(transaction, lease, reason or f"withdrawn by {asker.name}"):
             return None
+        held[:] = [transaction.recall().active.get(lease)]
         return leasing.end(transaction, lease, "released", reason or f"released by {asker.name}")
 
     def shown(transaction: Transaction, ended: Grant | None) -> dict[str, Any]:
-        row = _show(leasing.find(transaction, lease))
-        if ended is not None:
-            return {**row, "devices": list(ended.devices)}
-        _add_devices(transaction.connection, [row])
+        if ended is not None and held[0] is not None:
+            over = {"state": "released", "ready": False, "ended_at": iso(transaction.now), "end_reason": ended.reason}
+            return {**show_active(lease, held[0]), **over}
+        row = show(leasing.find(transaction, lease))
+        add_devices(transaction.connection, [row])
         return row
 
     answer = await daemon.leases.change_soon(end, shown)
     daemon.leases.decided_elsewhere(lease)
     return JSONResponse(answer)
-
-
-def explain(daemon: Daemon, lease: str) -> dict[str, Any] | None:
-    """Why a request waits, for people and programs; None when it does not wait (any more)."""
-    found = daemon.leases.explain(lease)
-    if found is None:
-        return None
-    roles = [
-        {
-            "role": lack.role,
-            "wants": lack.wants,
-            "free": list(lack.free),
-            "obstacles": [
-                {
-                    "device": each.device,
-                    "lease": each.lease,
-                    "holder": each.holder,
-                    "job": each.job,
-                    "until": iso(each.until),
-                    "state": each.state,
-                    "reason": each.reason,
-                }
-                for each in lack.obstacles
-            ],
-        }
-        for lack in found.lacks
-    ]
-    return {
-        "ahead": found.ahead,
-        "expected_start": iso(expected_start(found.outlook)),
-        "why": found.why,
-        "roles": roles,
-    }
 
 
 async def _until_decided(
@@ -329,9 +229,9 @@ async def _disconnected(request: Request) -> None:
 def _outcome(daemon: Daemon, lease: str, require: Sequence[Requirement], waited_s: float) -> dict[str, Any]:
     """The lease, or the error that says why there is none."""
     if _read(daemon, lease)["state"] == "waiting":
-        obstacles = _with_times(daemon.leases.obstacles(require))
+        obstacles = with_times(daemon.leases.obstacles(require))
         if daemon.leases.withdraw(lease, "not free in time"):
-            raise DeviceTakenError(_explain(obstacles, waited_s), taken=obstacles)
+            raise DeviceTakenError(why_not(obstacles, waited_s), taken=obstacles)
     row = _read(daemon, lease)
     if row["state"] != "active":
         raise ConflictError(f"the request ended: it is {row['state']} ({row['end_reason']})")
@@ -357,80 +257,6 @@ def _read(daemon: Daemon, lease: str) -> dict[str, Any]:
         row = connection.execute(sa.select(leases).where(leases.c.id == lease)).one_or_none()
         if row is None:
             raise NotFoundError(f"there is no lease {lease!r}; GET /api/v1/leases lists them")
-        shown = _show(row)
-        _add_devices(connection, [shown])
+        shown = show(row)
+        add_devices(connection, [shown])
     return shown
-
-
-def _show(row: sa.Row[Any]) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "state": row.state,
-        "fencing": row.fencing,
-        "holder": row.holder,
-        "job": row.job_id,
-        "devices": [],
-        "ready": row.state == "active",
-        "require": row.require,
-        "priority": row.priority,
-        "rooms": row.rooms,
-        "duration_s": row.duration_s,
-        "heartbeat_s": row.heartbeat_s,
-        "requested_at": iso(row.requested_at),
-        "starts_at": iso(row.starts_at),
-        "granted_at": iso(row.granted_at),
-        "expires_at": iso(row.expires_at),
-        "ends_at": iso(row.ends_at),
-        "ended_at": iso(row.ended_at),
-        "end_reason": row.end_reason,
-    }
-
-
-def _shown_grant(grant: Grant, wanted: LeaseRequest, requested_at: float) -> dict[str, Any]:
-    """As `_show`, of a lease that was granted at once."""
-    return {
-        "id": grant.lease,
-        "state": "active",
-        "fencing": grant.fencing,
-        "holder": grant.holder,
-        "job": None,
-        "devices": list(grant.devices),
-        "ready": True,
-        "require": [each.as_json() for each in wanted.requirements()],
-        "priority": wanted.priority,
-        "rooms": wanted.rooms,
-        "duration_s": wanted.duration_s,
-        "heartbeat_s": wanted.heartbeat_s,
-        "requested_at": iso(requested_at),
-        "starts_at": None,
-        "granted_at": iso(grant.granted_at),
-        "expires_at": iso(grant.expires_at),
-        "ends_at": iso(grant.granted_at + wanted.duration_s),
-        "ended_at": None,
-        "end_reason": None,
-    }
-
-
-def _add_devices(connection: sa.Connection, shown: list[dict[str, Any]]) -> None:
-    """Fill in what each lease holds, or held, and whether hooks before it are still at them."""
-    by_id = {each["id"]: each for each in shown}
-    held = sa.select(lease_devices).where(lease_devices.c.lease_id.in_(by_id))
-    for row in connection.execute(held.order_by(lease_devices.c.device)):
-        by_id[row.lease_id]["devices"].append(row.device)
-        if row.preparing:
-            by_id[row.lease_id]["ready"] = False
-
-
-def _with_times(obstacles: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{**each, "expires_at": iso(each.get("expires_at"))} for each in obstacles]
-
-
-def _explain(obstacles: list[dict[str, Any]], waited_s: float) -> str:
-    told = [
-        f"{each['device']} is held by {each['holder']} until {each['expires_at']}"
-        if each.get("holder")
-        else f"{each['device']} is {each['state']} ({each['reason']})"
-        for each in obstacles
-    ]
-    why = "; ".join(told) or "older requests are waiting for the same devices"
-    return f"not granted{f' within {waited_s:g} s' if waited_s else ''}: {why}. Ask again later, or give wait_s"

@@ -20,7 +20,9 @@ _AGAIN_S = 0.5
 
 
 class News:
-    """Calls `heard` with kind, run and lease of every event of the lab, in order; `review` every 30 s at the latest."""
+    """Calls `heard` with kind, run and lease of every event of a job or a run, in order; `review` every 30 s at the
+    latest.
+    """
 
     def __init__(
         self, store: Store, heard: Callable[[str, str | None, str | None], None], review: Callable[[], None]
@@ -74,22 +76,26 @@ class News:
         while not self._stopping:
             try:
                 if not self._read():
-                    rings = self._store.bell.wait(seen, _REVIEW_S)
+                    rings = self._store.bell.wait(seen, _REVIEW_S, ("runs",))
                     if rings == seen:
                         self._review()
+                        self._skip_what_is_of_no_run()
                     seen = rings
             except Exception:  # the database may be away for a while
                 if not self._stopping:
                     log.exception("the event log could not be read; it is tried again")
                     threading.Event().wait(_AGAIN_S)
 
+    def _skip_what_is_of_no_run(self) -> None:
+        with self._store.read() as connection:
+            newest = connection.execute(sa.select(sa.func.max(events.c.sequence))).scalar() or 0
+            if connection.execute(_NEXT, {"cursor": self._cursor}).first() is None:
+                self._cursor = newest
+
     def _read(self) -> bool:
         """Tell of the next events; False when there are none."""
-        wanted = sa.select(events.c.sequence, events.c.kind, events.c.run_id, events.c.lease_id)
         with self._store.read() as connection:
-            rows = connection.execute(
-                wanted.where(events.c.sequence > self._cursor).order_by(events.c.sequence).limit(_AT_ONCE)
-            ).all()
+            rows = connection.execute(_NEXT, {"cursor": self._cursor}).all()
         with self._lock:
             bells = {row.run_id: self._bells[row.run_id][0] for row in rows if row.run_id in self._bells}
         for bell in bells.values():
@@ -98,3 +104,13 @@ class News:
             self._cursor = row.sequence
             self._heard(row.kind, row.run_id, row.lease_id)
         return bool(rows)
+
+
+# Made once: to build a statement takes as long as to carry it out.
+_NEXT = (
+    sa.select(events.c.sequence, events.c.kind, events.c.run_id, events.c.lease_id)
+    .where(events.c.sequence > sa.bindparam("cursor"))
+    .where(sa.or_(events.c.run_id.is_not(None), events.c.job_id.is_not(None)))
+    .order_by(events.c.sequence)
+    .limit(_AT_ONCE)
+)

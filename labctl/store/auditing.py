@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import sqlalchemy as sa
 
 from labctl.store import Transaction
 from labctl.store.access_tables import audit
+from labctl.store.outbox import insertion
 from labctl.store.tables import counters
 
 GENESIS = "0" * 64
@@ -47,23 +48,23 @@ class Verification:
     problem: str | None
 
 
+_SAID = tuple(each.name for each in fields(AuditEntry))
+_INSERT = insertion(audit)
+
+
 def append(transaction: Transaction, entries: Sequence[AuditEntry]) -> None:
     """Put entries at the end of the log."""
     last = transaction.execute(
         sa.select(audit.c.sequence, audit.c.hash).order_by(audit.c.sequence.desc()).limit(1)
     ).first()
     sequence, head = (0, GENESIS) if last is None else (last.sequence, last.hash)
-    rows = []
     for entry in entries:
         sequence += 1
-        row = {"sequence": sequence, "time": transaction.now, **asdict(entry)}
+        row = {"sequence": sequence, "time": transaction.now, **{name: getattr(entry, name) for name in _SAID}}
         head = _hash(row, head)
-        rows.append({**row, "hash": head})
-    transaction.execute(sa.insert(audit), rows)
+        transaction.put(_INSERT, {**row, "hash": head})
     # The number of the newest row stands elsewhere too, so that rows missing at the end show.
-    counted = sa.update(counters).where(counters.c.name == _COUNTER).values(value=sequence)
-    if not transaction.execute(counted).rowcount:
-        transaction.execute(sa.insert(counters).values(name=_COUNTER, value=sequence))
+    transaction.count_to(_COUNTER, sequence)
 
 
 def verify(connection: sa.Connection, known: tuple[int, str] | None = None) -> Verification:

@@ -125,13 +125,13 @@ class Store:
 
     def _committed(self, topics: Collection[str]) -> None:
         if "events" in topics:
-            self.bell.ring()
+            self.bell.ring(topics)
 
     def _heard(self, topics: Collection[str]) -> None:
         if "leases" in topics:
             self.elsewhere.ring()
         if "events" in topics:
-            self.bell.ring()
+            self.bell.ring(topics)
 
 
 def open_store(data: Path, url: str | None = None) -> Store:

@@ -10,21 +10,12 @@ import sqlalchemy as sa
 
 from labctl.matching import Requirement
 from labctl.scheduler import Placement, Request, decide
-from labctl.store.leasing import (
-    SHORTEST_S,
-    Grant,
-    expire,
-    find,
-    grant_now,
-    insert_devices,
-    memory_of,
-    mutate,
-    on_rollback,
-    withdraw,
-)
+from labctl.store.asking import withdraw
+from labctl.store.leasing import HELD, SHORTEST_S, Grant, change_of, expire, find, grant_now, insert_devices
 from labctl.store.memory import Active, Memory
-from labctl.store.tables import lease_devices, leases
-from labctl.store.transaction import Transaction
+from labctl.store.outbox import Statement
+from labctl.store.tables import lease_devices
+from labctl.store.transaction import INSERT_LEASE, Transaction
 
 
 @dataclass(slots=True)
@@ -43,17 +34,17 @@ def schedule(transaction: Transaction, *, everything: bool = False) -> Pass:
 
     Looks at what may have changed; with `everything`, at all.
     """
-    memory = memory_of(transaction)
+    memory = transaction.recall()
     done = Pass(now=transaction.now)
     done.ended.extend(expire(transaction))
     _begin_slots(transaction, memory, done)
     if everything:
         memory.board.changed = -1
     if memory.board.changed:
-        on_rollback(transaction, memory)
+        transaction.forget_when_undone()
         placed = decide(memory.board, transaction.now, memory.rules)
         if placed:
-            mutate(transaction, memory)
+            transaction.mutate()
             done.granted.extend(_grant(transaction, each) for each in placed)
     done.next_at = _next_time(memory, transaction.now)
     return done
@@ -69,11 +60,13 @@ def _begin_slots(transaction: Transaction, memory: Memory, done: Pass) -> None:
             withdraw(transaction, slot.lease, "its devices were not free, or not in order, in its time")
             done.refused.append(slot.lease)
         elif not board.mask_of(slot.devices) & ~board.free(rooms=False):
-            mutate(transaction, memory)
+            transaction.mutate()
             row = find(transaction, slot.lease)
             taken = sa.select(lease_devices).where(lease_devices.c.lease_id == slot.lease)
             roles = {each.role: each.device for each in transaction.execute(taken) if each.role is not None}
-            transaction.execute(_TAKE, [{"lease": slot.lease, "yes": True}])
+            transaction.put(HELD, {"lease": slot.lease, "held": True})
+            for name in transaction.memory.prepared.intersection(slot.devices):
+                transaction.put(_PREPARE, {"lease": slot.lease, "name": name, "preparing": True})
             board.remove_slot(slot.lease)
             require = tuple(Requirement(**each) for each in row.require)
             length = slot.end - now
@@ -84,10 +77,14 @@ def _begin_slots(transaction: Transaction, memory: Memory, done: Pass) -> None:
 
 def _grant(transaction: Transaction, placed: Placement) -> Grant:
     asked = placed.request
-    roles = insert_devices(transaction, asked, placed.devices, placed.rooms, held=True)
     names = tuple(sorted({*placed.devices, *placed.rooms}))
+    roles = {each.role: name for each, name in zip(asked.require, placed.devices, strict=True) if each.role is not None}
     ends_at = transaction.now + asked.duration_s
-    return _begin(transaction, asked, names, roles, ends_at=ends_at, until=placed.until)
+    grant = _begin(transaction, asked, names, roles, ends_at=ends_at, until=placed.until)
+    # Hooks come before the holder has these; a job's lanes see to that themselves.
+    preparing = set() if asked.job is not None else transaction.memory.prepared.intersection(names)
+    insert_devices(transaction, asked, placed.devices, placed.rooms, held=True, preparing=preparing)
+    return grant
 
 
 def _begin(
@@ -103,27 +100,15 @@ def _begin(
     expires_at = min(ends_at, now + (asked.heartbeat_s or math.inf))
     row = {"state": "active", "fencing": fencing, "granted_at": now, "expires_at": expires_at, "ends_at": ends_at}
     row |= {"until": until if math.isfinite(until) else None, "revision": transaction.revision}
-    transaction.execute(_BEGIN, [{"lease": asked.id, **row}])
-    if asked.job is None and not transaction.memory.prepared.isdisjoint(names):
-        first = transaction.memory.prepared.intersection(names)
-        being = sa.and_(lease_devices.c.lease_id == asked.id, lease_devices.c.device.in_(first))
-        transaction.execute(sa.update(lease_devices).where(being).values(preparing=True))
+    requested = transaction.requested.pop(asked.id, None)
+    if requested is None:
+        transaction.put(_BEGIN, {"lease": asked.id, **row})
+    else:
+        transaction.put(INSERT_LEASE, requested | row)
     about: dict[str, Any] = {"devices": list(names), "holder": asked.owner, "fencing": fencing}
     transaction.emit("lease.granted", lease=asked.id, job=asked.job, expires_at=expires_at, **about)
-    active = Active(
-        fencing,
-        asked.owner,
-        names,
-        roles,
-        asked.duration_s,
-        asked.job,
-        now,
-        expires_at,
-        ends_at,
-        asked.limit_s,
-        asked.heartbeat_s,
-        until,
-    )
+    times = (asked.duration_s, now, expires_at, ends_at, until)
+    active = Active(asked, fencing, asked.owner, names, roles, *times)
     transaction.memory.hold(asked.id, active, len(asked.require), now + asked.expected_s)
     return grant_now(asked.id, active, now)
 
@@ -136,17 +121,8 @@ def _next_time(memory: Memory, now: float) -> float | None:
     return min(times, default=None)
 
 
-_this = leases.c.id == sa.bindparam("lease")
-_BEGIN = (
-    sa.update(leases)
-    .where(_this)
-    .values(
-        {
-            name: sa.bindparam(name)
-            for name in ("state", "fencing", "granted_at", "expires_at", "ends_at", "until", "revision")
-        }
-    )
+_this_device = sa.and_(
+    lease_devices.c.lease_id == sa.bindparam("lease"), lease_devices.c.device == sa.bindparam("name")
 )
-_TAKE = (
-    sa.update(lease_devices).where(lease_devices.c.lease_id == sa.bindparam("lease")).values(held=sa.bindparam("yes"))
-)
+_PREPARE = Statement(sa.update(lease_devices).where(_this_device).values(preparing=sa.bindparam("preparing")))
+_BEGIN = change_of("state", "fencing", "granted_at", "expires_at", "ends_at", "until", "revision")

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from labctl.matching import Candidate, Requirement
 from labctl.scheduler import Board, Holding, Request, Rules, Slot
-from labctl.store.tables import counters, devices, lease_devices, leases
+from labctl.store.tables import devices, lease_devices, leases
 
 _OPEN = ("waiting", "reserved", "active")
 _CHUNK = 500
@@ -22,20 +22,29 @@ _CHUNK = 500
 
 @dataclass(frozen=True, slots=True)
 class Active:
-    """A lease that holds devices now. `ends_at`: of its duration; `until`: it may not be renewed beyond."""
+    """A lease that holds devices now. `asked`: how it was asked for; `holder` and `duration_s` may be others now.
 
+    `ends_at`: of its duration; `until`: it may not be renewed beyond.
+    """
+
+    asked: Request
     fencing: int
     holder: str
     devices: tuple[str, ...]
     roles: dict[str, str]
     duration_s: float
-    job: str | None
     granted_at: float
     expires_at: float
     ends_at: float
-    limit_s: float
-    heartbeat_s: float | None
     until: float
+
+    @property
+    def job(self) -> str | None:
+        return self.asked.job
+
+    @property
+    def heartbeat_s(self) -> float | None:
+        return self.asked.heartbeat_s
 
 
 @dataclass(slots=True)
@@ -54,13 +63,12 @@ class Memory:
         """What is known may be wrong."""
         self.revision = None
 
-    def refresh(self, connection: sa.Connection) -> None:
-        """Take in what was committed since, and the devices that this daemon touched.
+    def refresh(self, connection: sa.Connection, present: int) -> None:
+        """Take in what was committed up to the revision `present`, and the devices that this daemon touched.
 
         Writes that share a commit share its revision, too: what one of them touches after another noted the revision
         is found by no other sign.
         """
-        present = connection.execute(_REVISION).scalar() or 0
         if self.revision is None:
             self.board, self.active = Board(), {}
             self._take_devices(connection, sa.true())
@@ -98,7 +106,7 @@ class Memory:
     def hold(self, lease: str, active: Active, counted: int, likely: float | None = None) -> None:
         """Note a lease that holds devices, or what is new about it."""
         self.active[lease] = active
-        bound = active.ends_at if active.job is None else active.granted_at + active.limit_s
+        bound = active.ends_at if active.job is None else active.granted_at + active.asked.limit_s
         self.board.hold(
             Holding(
                 lease,
@@ -157,17 +165,15 @@ def request_of(row: sa.Row[Any]) -> Request:
 def active_of(row: sa.Row[Any], names: tuple[str, ...], roles: dict[str, str]) -> Active:
     """An active lease's row, with its devices."""
     return Active(
+        request_of(row),
         row.fencing,
         row.holder,
         names,
         roles,
         row.duration_s,
-        row.job_id,
         row.granted_at,
         row.expires_at,
         row.ends_at or row.expires_at,
-        row.limit_s or row.duration_s,
-        row.heartbeat_s,
         math.inf if row.until is None else row.until,
     )
 
@@ -183,6 +189,3 @@ def _devices_of(connection: sa.Connection, ids: list[str]) -> dict[str, tuple[tu
             if row.role is not None:
                 roles[row.lease_id][row.role] = row.device
     return {lease: (tuple(names[lease]), roles[lease]) for lease in ids}
-
-
-_REVISION = sa.select(counters.c.value).where(counters.c.name == "revision")

@@ -9,31 +9,42 @@ from __future__ import annotations
 import selectors
 import socket
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import psycopg
 import sqlalchemy as sa
 import structlog
 
+from labctl.store.bell import EVERYTHING
+from labctl.store.outbox import Outbox, driver
+
 log = structlog.get_logger(__name__)
 _READERS = 8
 _CHANNEL = "labctl"
 _TURN = 0x6C616263  # "labc": the advisory lock of whoever writes
-_TOPICS = ("events", "leases")
+_TOPICS = ("events", "leases", EVERYTHING)
+# The server ended the session: connection exceptions, shutdown or crash, a turn that took too long.
+_ENDED = ("08", "57P", "25P")
 _READ_AGAIN_S = 30.0
 _RECONNECT_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 # A daemon that stalls while it has the turn loses it after this time; see `labctl.store.writer` for what follows.
 _LONGEST_TURN_MS = 10_000
 _LONGEST_WAIT_MS = 30_000
+_LOCK = f"SELECT pg_advisory_xact_lock({_TURN})"
+# Not with the lock: a statement sees what was committed before it began.
+_LOOK = "SELECT name, value, extract(epoch FROM clock_timestamp())::double precision FROM counters"
+# A number that only this writer counts up, in the transaction itself: after a crash of the server its own transaction
+# numbers may be given out again. Nothing is counted, and nobody told, where nothing was written.
 _SEAL = """
 WITH sealed AS (
   INSERT INTO counters (name, value)
-  SELECT %s, 1 WHERE %s OR pg_current_xact_id_if_assigned() IS NOT NULL
-  ON CONFLICT (name) DO UPDATE SET value = counters.value + 1
+  SELECT %(counter)s::text, %(value)s::bigint
+  WHERE %(told)s::boolean OR pg_current_xact_id_if_assigned() IS NOT NULL
+  ON CONFLICT (name) DO UPDATE SET value = excluded.value
   RETURNING value
 )
-SELECT value, pg_notify(%s, %s) FROM sealed
+SELECT value, pg_notify(%(channel)s::text, %(topics)s::text) FROM sealed
 """
 _CONNECTION: dict[str, Any] = {
     "application_name": "labctl",
@@ -54,6 +65,7 @@ class Postgresql:
 
     def __init__(self, url: sa.URL) -> None:
         self.url = url.set(drivername="postgresql+psycopg")
+        self.dialect: sa.Dialect = self.url.get_dialect()()
 
     def writing_engine(self) -> sa.Engine:
         return self._engine("READ COMMITTED", pool_size=1)
@@ -62,19 +74,37 @@ class Postgresql:
         return self._engine("REPEATABLE READ", pool_size=_READERS, pool_pre_ping=True)
 
     def claim(self, connection: sa.Connection) -> None:
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_TURN})")
+        connection.exec_driver_sql(_LOCK)
+
+    def take_turn(self, connection: sa.Connection) -> tuple[float, dict[str, int]]:
+        with driver(connection, _lost) as raw, raw.pipeline():
+            raw.execute(_LOCK)
+            rows = raw.execute(_LOOK).fetchall()
+        if not rows:
+            return self.time(connection), {}
+        return rows[0][2], {name: value for name, value, _ in rows}
 
     def time(self, connection: sa.Connection) -> float:
         return float(connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one())
 
-    def seal(self, connection: sa.Connection, topics: Collection[str], writer: str) -> int | None:
-        # A number that only this writer counts up, in the transaction itself: after a crash of the server its own
-        # transaction numbers may be given out again. Nothing is counted where nothing was written.
-        told = connection.exec_driver_sql(
-            _SEAL, (f"commits of {writer}", bool(topics), _CHANNEL, " ".join(sorted(topics)))
-        )
-        row = told.one_or_none()
-        return None if row is None else int(row[0])
+    def send(self, connection: sa.Connection, gathered: Sequence[tuple[str, Mapping[str, Any] | None]]) -> None:
+        if gathered:
+            with driver(connection, _lost) as raw, raw.pipeline():
+                for text, values in gathered:
+                    raw.execute(text, values)
+
+    def seal(self, outbox: Outbox, counters: Mapping[str, int], topics: Collection[str], writer: str) -> int:
+        counter = f"commits of {writer}"
+        token = counters.get(counter, 0) + 1
+        about = {"counter": counter, "value": token, "told": bool(topics)}
+        outbox.say(_SEAL, {**about, "channel": _CHANNEL, "topics": " ".join(sorted(topics))})
+        return token
+
+    def commit(self, connection: sa.Connection, gathered: Sequence[tuple[str, Mapping[str, Any] | None]]) -> None:
+        with driver(connection, _lost) as raw, raw.pipeline():
+            for text, values in gathered:
+                raw.execute(text, values)
+            raw.commit()
 
     def settled(self, connection: sa.Connection, token: int, writer: str) -> bool:
         self.claim(connection)  # the server may still be at it, when only the connection was lost
@@ -104,6 +134,16 @@ class Postgresql:
         connection = psycopg.connect(**{**parameters, **_CONNECTION, "autocommit": True})
         connection.execute(f"LISTEN {_CHANNEL}")
         return connection
+
+
+def _lost(connection: psycopg.Connection[Any], error: Exception) -> bool:
+    """Whether it is not the server that refused a statement: of a commit under way nobody knows then whether it took
+    place. A connection that cannot leave its pipeline is of no more use either.
+    """
+    if connection.pgconn.pipeline_status != psycopg.pq.PipelineStatus.OFF:
+        return True
+    state = getattr(error, "sqlstate", None)
+    return state is None or state.startswith(_ENDED)
 
 
 class _Listener:

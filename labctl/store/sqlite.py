@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
+from sqlalchemy.dialects import sqlite
 
-_EPOCH_IN_JULIAN_DAYS = 2440587.5
+from labctl.store.outbox import Outbox, driver
+
 _READERS = 8
 
 
@@ -19,6 +22,7 @@ class Sqlite:
 
     def __init__(self, url: sa.URL) -> None:
         self.url = url
+        self.dialect: sa.Dialect = sqlite.dialect(paramstyle="named")
 
     def writing_engine(self) -> sa.Engine:
         return _engine(self.url, "BEGIN IMMEDIATE", 1)
@@ -29,12 +33,27 @@ class Sqlite:
     def claim(self, connection: sa.Connection) -> None:
         """Done by BEGIN IMMEDIATE."""
 
-    def time(self, connection: sa.Connection) -> float:
-        days = connection.exec_driver_sql("SELECT julianday('now')").scalar_one()
-        return round((float(days) - _EPOCH_IN_JULIAN_DAYS) * 86400.0, 3)
+    def take_turn(self, connection: sa.Connection) -> tuple[float, dict[str, int]]:
+        with driver(connection) as raw:
+            counters = dict(raw.execute("SELECT name, value FROM counters").fetchall())
+        return self.time(connection), counters
 
-    def seal(self, connection: sa.Connection, topics: Collection[str], writer: str) -> None:
+    def time(self, connection: sa.Connection) -> float:  # noqa: ARG002  # of the protocol
+        return round(time.time(), 3)  # what SQLite's 'now' is
+
+    def send(self, connection: sa.Connection, gathered: Sequence[tuple[str, Mapping[str, Any] | None]]) -> None:
+        if gathered:
+            with driver(connection) as raw:
+                for text, values in gathered:
+                    raw.execute(text, values or ())
+
+    def seal(self, outbox: Outbox, counters: Mapping[str, int], topics: Collection[str], writer: str) -> None:
         """Nobody else uses the file."""
+
+    def commit(self, connection: sa.Connection, gathered: Sequence[tuple[str, Mapping[str, Any] | None]]) -> None:
+        self.send(connection, gathered)
+        with driver(connection) as raw:
+            raw.commit()
 
     def settled(self, connection: sa.Connection, token: int, writer: str) -> bool:  # noqa: ARG002  # of the protocol
         raise AssertionError("a connection to a file is not lost")

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from labctl.errors import ConflictError, InvalidInputError, NotFoundError
 from labctl.matching import Requirement
-from labctl.store import leasing
+from labctl.store import asking
 from labctl.store.identifiers import new_id
 from labctl.store.tables import jobs, leases, runs, submissions
 from labctl.store.transaction import Transaction
@@ -77,7 +77,7 @@ def requeue(transaction: Transaction, job: str, reason: str) -> None:
     owner = transaction.execute(sa.select(jobs.c.owner).where(jobs.c.id == job)).scalar_one()
     transaction.execute(sa.update(jobs).where(jobs.c.id == job).values(state="queued"))
     transaction.emit("job.queued_again", job=job, reason=reason)
-    leasing.request(transaction, owner, [Requirement(**each) for each in last.require], last.duration_s, job)
+    asking.request(transaction, owner, [Requirement(**each) for each in last.require], last.duration_s, job)
 
 
 def begin(transaction: Transaction, job: str) -> None:
@@ -120,7 +120,7 @@ def cancel(transaction: Transaction, job: str, reason: str) -> list[str]:
             asked.append(ask_to_end(transaction, each.id, reason, "cancelled"))
             continue
         for lease in transaction.execute(sa.select(leases.c.id).where(leases.c.job_id == each.id)).scalars().all():
-            leasing.withdraw(transaction, lease, reason)
+            asking.withdraw(transaction, lease, reason)
         transaction.emit("job.cancelled", job=each.id, reason=reason)
         finish(transaction, each.id, "cancelled", reason)
     return asked
@@ -183,5 +183,5 @@ def _queue(transaction: Transaction, owner: str, wanted: NewJob, parent: str | N
         )
     )
     transaction.emit("job.submitted", job=job, name=wanted.name, owner=owner)
-    leasing.request(transaction, owner, wanted.require, wanted.lease_s, job)
+    asking.request(transaction, owner, wanted.require, wanted.lease_s, job)
     return job

@@ -124,6 +124,11 @@ def deliveries(connection: sa.Connection, webhook: str, limit: int) -> list[dict
     return shown
 
 
+def any_is_there(connection: sa.Connection) -> bool:
+    """Whether anybody is to be told of anything."""
+    return connection.execute(sa.select(webhooks.c.id).limit(1)).first() is not None
+
+
 def due(connection: sa.Connection, now: float, scanned: dict[str, int]) -> tuple[list[str], float | None]:
     """The webhooks with something to deliver that nobody is delivering, and when to look again, if at a time.
 

@@ -19,6 +19,7 @@ import structlog
 
 from labctl.store.backend import Backend
 from labctl.store.memory import Memory
+from labctl.store.outbox import Outbox, Statement
 from labctl.store.transaction import Transaction, Turn
 
 log = structlog.get_logger(__name__)
@@ -163,12 +164,16 @@ class Writer:
         try:
             connection = self._connected()
             with connection.begin():
-                self._backend.claim(connection)
-                turn, alone = Turn(), len(batch) == 1
+                now, counters = self._backend.take_turn(connection)
+                turn = Turn(now, counters, Outbox(self._backend.dialect))
+                alone = len(batch) == 1
                 done.extend(self._one(connection, work, turn, undo, alone=alone) for work in batch)
                 if any(each.error is None for each in done):
+                    for counter in sorted(turn.counted):
+                        turn.outbox.put(_COUNT, {"name": counter, "value": counters[counter]})
                     topics = frozenset().union(*(each.topics for each in done))
-                    token = self._backend.seal(connection, topics, self._daemon)
+                    token = self._backend.seal(turn.outbox, counters, topics, self._daemon)
+                    self._backend.commit(connection, turn.outbox.take())
         except BaseException as exc:
             for step in reversed(undo):
                 step()
@@ -182,29 +187,25 @@ class Writer:
         self, connection: sa.Connection, work: _Work, turn: Turn, undo: list[Callable[[], None]], *, alone: bool
     ) -> _Done:
         transaction = Transaction(connection, self._backend, self._daemon, self.memory, turn)
-        cursor = None
+        mark = turn.outbox.mark()
         try:
             if not alone:
-                cursor = connection.connection.cursor()
-                cursor.execute("SAVEPOINT work")
+                turn.outbox.say("SAVEPOINT work")
             result = work.run(transaction)
-            if cursor is not None:
-                cursor.execute("RELEASE work")
+            transaction.settle()
+            if not alone:
+                turn.outbox.say("RELEASE SAVEPOINT work")
             undo.extend(transaction.undo)
             return _Done(result, None, frozenset(transaction.topics))
         except BaseException as exc:
             for step in reversed(transaction.undo):
                 step()
             turn.fresh = False
-            if transaction.counted:
-                turn.revision = None
-            if cursor is None or (isinstance(exc, sa.exc.DBAPIError) and self._lost(exc)):
+            if alone or (isinstance(exc, sa.exc.DBAPIError) and self._lost(exc)):
                 raise
-            cursor.execute("ROLLBACK TO work")
+            if not turn.outbox.drop(mark):
+                self._backend.send(connection, [("ROLLBACK TO SAVEPOINT work", None)])
             return _Done(error=exc)
-        finally:
-            if cursor is not None:
-                cursor.close()
 
     def _connected(self) -> sa.Connection:
         if self._connection is None:
@@ -254,6 +255,14 @@ class Writer:
             else:
                 waiting.append(each)
         return waiting
+
+
+_COUNT = Statement(
+    sa.text(
+        "INSERT INTO counters (name, value) VALUES (:name, :value)"
+        " ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+    )
+)
 
 
 def _session(connection: sa.Connection) -> int | None:

@@ -25,6 +25,7 @@ from labctl.store.identifiers import new_id
 from labctl.store.leasing import Grant
 from labctl.store.tables import leases
 from labctl.store.transaction import Transaction
+from labctl.store.waiting import obstacles
 from labctl.webdriver import books
 from labctl.webdriver.books import LANE, SessionRun
 from labctl.webdriver.catalogue import (
@@ -267,7 +268,7 @@ class LabProvider:
     def _obstacles(self, lease: str) -> str:
         def work(transaction: Transaction) -> list[dict[str, Any]]:
             require = leasing.find(transaction, lease).require
-            return leasing.obstacles(transaction, [Requirement(**each) for each in require])
+            return obstacles(transaction, [Requirement(**each) for each in require])
 
         return worded(self._parts.store.write(work))
 

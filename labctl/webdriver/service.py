@@ -185,7 +185,7 @@ class WebDriverService:
         """Runs that somebody cancelled end their sessions."""
         rings = self._store.bell.rings
         while not self._over.is_set():
-            rings = self._store.bell.wait(rings, 30.0)
+            rings = self._store.bell.wait(rings, 30.0, ("runs",))
             own = {_placement(each).run.run: each for each in self.hub.lifecycle.table}
             if not own or self._over.is_set():
                 continue

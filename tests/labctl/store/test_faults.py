@@ -16,7 +16,7 @@ from _postgresql import Cluster
 from labctl.config import DeviceConfig
 from labctl.errors import ConflictError
 from labctl.matching import Requirement
-from labctl.store import Store, Transaction, daemons, granting, inventory, leasing, open_store
+from labctl.store import Store, Transaction, asking, daemons, granting, inventory, leasing, open_store
 from labctl.store.tables import counters, events, leases
 
 
@@ -56,7 +56,7 @@ def a_device(store: Store, *names: str) -> None:
 
 
 def ask(transaction: Transaction, name: str, duration_s: float = 60) -> str:
-    lease = leasing.request(transaction, "me", [Requirement(device=name)], duration_s)
+    lease = asking.request(transaction, "me", [Requirement(device=name)], duration_s)
     granting.schedule(transaction)
     return lease
 
@@ -278,8 +278,33 @@ def test_a_full_disk_refuses_writes_whole_and_takes_them_again(tmp_path: Path) -
     store.close()
 
 
-def test_one_failing_write_does_not_take_others_with_it(tmp_path: Path) -> None:
-    store = open_store(tmp_path)
+def test_a_full_server_refuses_writes_whole_and_takes_them_again(
+    postgresql: Cluster, migrated: str, tmp_path: Path
+) -> None:
+    """PostgreSQL refuses a statement for want of room; what was gathered with it is not written store."""
+    store = open_store(tmp_path, postgresql.create(migrated))
+    a_device(store, "d", "e")
+    lease = store.write(lambda transaction: ask(transaction, "d"))
+
+    def say(statement: str) -> None:
+        store.write(lambda transaction: transaction.execute(sa.text(statement)))
+
+    say(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'could not extend file: it is full' USING ERRCODE = 'disk_full'; END $$"
+    )
+    say("CREATE TRIGGER full_disk BEFORE INSERT ON events EXECUTE FUNCTION refuse()")
+    with pytest.raises(sa.exc.OperationalError, match="full"):
+        store.write(lambda transaction: ask(transaction, "e"))
+    with store.read() as connection:
+        assert connection.execute(sa.select(sa.func.count()).select_from(leases)).scalar() == 1
+    say("DROP TRIGGER full_disk ON events")
+    again = store.write(lambda transaction: ask(transaction, "e"))
+    assert (state(store, lease), state(store, again)) == ("active", "active")
+    store.close()
+
+
+def test_one_failing_write_does_not_take_others_with_it(store: Store) -> None:
     started, go_on = threading.Event(), threading.Event()
 
     def hold(transaction: Transaction) -> None:
@@ -302,7 +327,32 @@ def test_one_failing_write_does_not_take_others_with_it(tmp_path: Path) -> None:
     for future in (first, *futures):
         future.result(30)
     assert told(store) == ["a", "b", "c"]
-    store.close()
+
+
+def test_what_a_failing_write_has_read_back_is_undone_alone(store: Store) -> None:
+    """It was sent to the database already, where it shares a transaction with others."""
+    started, go_on = threading.Event(), threading.Event()
+
+    def hold(transaction: Transaction) -> None:
+        started.set()
+        go_on.wait(30)
+
+    def fail(transaction: Transaction) -> None:
+        transaction.emit("said", word="half")
+        found = sa.select(sa.func.count()).where(events.c.kind == "said")
+        raise ConflictError(str(transaction.execute(found).scalar()))
+
+    first = store.submit(hold)
+    assert started.wait(30)
+    futures = [store.submit(lambda transaction: transaction.emit("said", word="a"))]
+    failing = store.submit(fail)
+    futures.append(store.submit(lambda transaction: transaction.emit("said", word="b")))
+    go_on.set()
+    with pytest.raises(ConflictError, match="2"):
+        failing.result(30)
+    for future in (first, *futures):
+        future.result(30)
+    assert told(store) == ["a", "b"]
 
 
 def test_a_database_that_is_away_for_long_is_told_of(own_cluster: Cluster, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from labctl.config import Lab, load_lab
 from labctl.errors import ConflictError
 from labctl.matching import Requirement
-from labctl.store import Store, Transaction, granting, inventory, leasing
+from labctl.store import Store, Transaction, asking, granting, inventory
 
 DEVICES = "\n".join(f'  {name}: {{kind: lidar, url: "tcp://127.0.0.1:1"}}' for name in ("left", "right"))
 
@@ -33,7 +33,7 @@ def ask(device: str) -> Callable[[Transaction], list[str]]:
     """A request for a device, and a pass of the scheduler: what it grants."""
 
     def work(transaction: Transaction) -> list[str]:
-        leasing.request(transaction, "me", [Requirement(device=device)], 60)
+        asking.request(transaction, "me", [Requirement(device=device)], 60)
         return [name for grant in granting.schedule(transaction).granted for name in grant.devices]
 
     return work
