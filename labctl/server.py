@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import uvicorn
 
@@ -84,16 +85,38 @@ def is_loopback(host: str) -> bool:
     return host == "localhost" or ipaddress.ip_address(host).is_loopback
 
 
+def advertised(url: str) -> str:
+    """The URL that others are told, as it is used. Raises BindError for what is none."""
+    parts = urlsplit(url)
+    try:
+        well = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        well = False
+    if not well or parts.username is not None or parts.query or parts.fragment:
+        raise BindError(
+            f"--advertise {url} is no address of a daemon; it looks like https://lab-east.example:8470, without "
+            "user, query or fragment"
+        )
+    return url.rstrip("/")
+
+
+def _is_everywhere(host: str) -> bool:
+    return ipaddress.ip_address(host).is_unspecified
+
+
 def serve(
     lab: Lab,
     listener: socket.socket,
     data: Path,
     database: str | None = None,
     exposure: Exposure = Exposure(),
+    *,
+    advertise: str | None = None,
 ) -> None:
     """Run the daemon until SIGTERM or SIGINT. Prints one JSON line once it answers.
 
-    Raises what `labctl.daemon.run_daemon` does.
+    `advertise`: where others reach it (see `advertised`), when that is not where it listens. Raises what
+    `labctl.daemon.run_daemon` does, and BindError where other daemons of the lab could not reach it.
     """
     sys.setswitchinterval(_SWITCH_S)
     with contextlib.suppress(OSError):  # where the system lets it: an emergency stop goes before what computes
@@ -102,13 +125,19 @@ def serve(
     tls = exposure.tls()
     scheme = "http" if tls is None else "https"
     url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+    reached_at = advertise or url
+    if advertise is None and database is not None and not database.startswith("sqlite") and _is_everywhere(host):
+        raise BindError(
+            f"{host} is no address that other daemons of the lab can reach this one at: give --advertise URL, such as "
+            f"{scheme}://{socket.gethostname()}:{port}"
+        )
     trust_loopback = is_loopback(host) and not exposure.behind_proxy
-    with run_daemon(lab, data, database, url, trust_loopback=trust_loopback) as daemon:
+    with run_daemon(lab, data, database, reached_at, trust_loopback=trust_loopback) as daemon:
 
         def announce() -> None:
             print(json.dumps({"ready": True, "url": url, "pid": os.getpid(), "data": str(data.resolve())}), flush=True)
 
-        daemon.webdriver.address(url.replace("http", "ws", 1))
+        daemon.webdriver.address(reached_at.replace("http", "ws", 1))
         config = uvicorn.Config(
             create_app(daemon),
             log_config=None,

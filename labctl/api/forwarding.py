@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, MutableMapping
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 import structlog
@@ -33,8 +33,8 @@ log = structlog.get_logger(__name__)
 _OF_A_DEVICE = re.compile(
     r"^/api/v1/(?:robots|hosts|desktops|phones|devices(?=/[^/]+/preflight$))/([^/]{1,100})(?:/|$)"
 )
-_FORWARDED = b"x-labctl-forwarded"
-_OWN_TO_A_CONNECTION = frozenset(
+FORWARDED = b"x-labctl-forwarded"
+OWN_TO_A_CONNECTION = frozenset(
     {b"connection", b"keep-alive", b"host", b"origin", b"transfer-encoding", b"te", b"upgrade", b"content-length"}
 )
 _CONNECT_S, _ANSWER_S = 5.0, 600.0
@@ -51,7 +51,7 @@ class Forwarding:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (found := _OF_A_DEVICE.match(scope["path"])):
             device = found[1]
-            if device not in self._daemon.lab.devices and not _was_forwarded(scope):
+            if device not in self._daemon.lab.devices and not was_forwarded(scope):
                 owner = await asyncio.to_thread(self._owner, device)
                 if owner is not None:
                     try:
@@ -88,8 +88,8 @@ class Forwarding:
         query = scope["query_string"].decode("latin-1")
         # As it came: with what is quoted in it undone, a part of the path could become a query there.
         url = owner.url + scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
-        headers = [(name, value) for name, value in scope["headers"] if name not in _OWN_TO_A_CONNECTION]
-        headers.append((_FORWARDED, self._daemon.store.daemon_id.encode()))
+        headers = [(name, value) for name, value in scope["headers"] if name not in OWN_TO_A_CONNECTION]
+        headers.append((FORWARDED, self._daemon.store.daemon_id.encode()))
         request = self._client.build_request(scope["method"], url, headers=headers, content=_body(receive))
         try:
             answer = await self._client.send(request, stream=True)
@@ -100,7 +100,7 @@ class Forwarding:
             return
         try:
             kept = [(name.lower(), value) for name, value in answer.headers.raw]
-            kept = [(name, value) for name, value in kept if name not in _OWN_TO_A_CONNECTION]
+            kept = [(name, value) for name, value in kept if name not in OWN_TO_A_CONNECTION]
             await send({"type": "http.response.start", "status": answer.status_code, "headers": kept})
             async for chunk in answer.aiter_raw():
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -109,8 +109,9 @@ class Forwarding:
             await answer.aclose()
 
 
-def _was_forwarded(scope: Scope) -> bool:
-    return any(name == _FORWARDED for name, _ in scope["headers"])
+def was_forwarded(scope: MutableMapping[str, Any]) -> bool:
+    """Whether another daemon passed a request on: it is answered here, by what is known here."""
+    return any(name == FORWARDED for name, _ in scope["headers"])
 
 
 async def _body(receive: Receive) -> AsyncIterator[bytes]:

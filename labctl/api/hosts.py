@@ -22,6 +22,7 @@ from drivers.power import cycle
 from drivers.ssh import Terminal
 from drivers.ssh.host import destination
 from labctl.api.common import Asker, Body, Page, TheDaemon, iso
+from labctl.api.elsewhere import everywhere
 from labctl.auth import Principal, Resource, authorise, authorise_list, may
 from labctl.auth.tokens import without_tokens
 from labctl.daemon import Daemon
@@ -119,12 +120,21 @@ class TrustBody(Body):
     replace: bool = False
 
 
+_SILENT: dict[str, Any] = {
+    **dict.fromkeys(("name", "address", "port", "user", "jump", "power")),
+    "up": False,
+    "reason": "",
+    **{"labels": {}, "forwards": {}, "consoles": {}},
+}
+
+
 @router.get("")
-def list_hosts(daemon: TheDaemon, asker: Asker) -> Page:
-    """All hosts of this daemon."""
+def list_hosts(daemon: TheDaemon, asker: Asker, request: Request) -> Page:
+    """All hosts of the lab, by name; those of a daemon that does not answer are not up."""
     authorise_list(asker, "read", "host")
     visible = [host for name, host in daemon.hosts.hosts.items() if may(asker, "read", Resource("host", name))]
-    return Page(items=[_show(host) for host in visible], next=None)
+    own = [_show(host) for host in visible]
+    return Page(items=everywhere(daemon, request, own, kind="host", silent=_SILENT), next=None)
 
 
 @router.get("/{name}")

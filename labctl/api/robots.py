@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import Field
 
 from drivers.errors import MotionRefusedError
 from labctl.api.common import Asker, Body, Page, TheDaemon
+from labctl.api.elsewhere import everywhere
 from labctl.auth import Resource, authorise, authorise_list, may
 from labctl.errors import ConflictError
 from labctl.robots import Robot
+from labctl.robots.supervisor import RobotHealth
 
 router = APIRouter(prefix="/api/v1/robots", tags=["robots"])
 Text = Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
+_UNKNOWN = dict.fromkeys(("guard_restarts", "estop", "motion", "battery"))
+_SILENT: dict[str, Any] = {"name": "", "health": RobotHealth.OFFLINE, "reason": "", **_UNKNOWN}
 
 
 class Reset(Body):
@@ -25,11 +29,12 @@ class Reset(Body):
 
 
 @router.get("")
-def list_robots(daemon: TheDaemon, asker: Asker) -> Page:
-    """All robots of this daemon."""
+def list_robots(daemon: TheDaemon, asker: Asker, request: Request) -> Page:
+    """All robots of the lab, by name; those of a daemon that does not answer are offline."""
     authorise_list(asker, "read", "robot")
     visible = [robot for name, robot in daemon.fleet.robots.items() if may(asker, "read", Resource("robot", name))]
-    return Page(items=[_show(robot) for robot in visible], next=None)
+    own = [_show(robot) for robot in visible]
+    return Page(items=everywhere(daemon, request, own, kind="robot", silent=_SILENT), next=None)
 
 
 @router.get("/{name}")

@@ -85,6 +85,10 @@ def serve(
     behind_proxy: Annotated[
         bool, typer.Option("--behind-proxy", help="A proxy does TLS; all requests need a token.")
     ] = False,
+    advertise: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Where others reach it, if not where it listens.", show_default=False),
+    ] = None,
     parent: Annotated[
         int | None, typer.Option(metavar="PID", help="End when this parent process is gone.", show_default=False)
     ] = None,
@@ -93,7 +97,9 @@ def serve(
     from labctl.cli.serving import run_daemon_process
 
     protection = (tls_cert, tls_key, behind_proxy)
-    raise typer.Exit(run_daemon_process(lab, host, port, data, database, parent=parent, protection=protection))
+    raise typer.Exit(
+        run_daemon_process(lab, host, port, data, database, parent=parent, protection=protection, advertise=advertise)
+    )
 
 
 app.command()(run)

@@ -23,6 +23,7 @@ def run_daemon_process(
     *,
     parent: int | None,
     protection: tuple[Path | None, Path | None, bool] = (None, None, False),
+    advertise: str | None = None,
 ) -> int:
     """Read the lab file, take the address, serve until told to end."""
     from labctl.cli.installation import check_top_level_packages
@@ -33,7 +34,7 @@ def run_daemon_process(
     from labctl.auth.authority import NoTokenError
     from labctl.config import load_lab
     from labctl.logs import configure
-    from labctl.server import BindError, Exposure, bind, serve
+    from labctl.server import BindError, Exposure, advertised, bind, serve
     from labctl.store.daemons import ArtifactsError
     from labctl.store.database import StoreError
     from labctl.store.inventory import DeviceOwnedError
@@ -41,6 +42,7 @@ def run_daemon_process(
     configure()
     try:
         exposure = Exposure(*protection)
+        advertise = None if advertise is None else advertised(advertise)
         lab = load_lab(lab_file)
         listener = bind(host, port, exposure)
     except (DocumentError, BindError) as exc:
@@ -51,8 +53,8 @@ def run_daemon_process(
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     try:
         with listener:
-            serve(lab, listener, data, database, exposure)
-    except (StoreError, DeviceOwnedError, ArtifactsError, NoTokenError) as exc:
+            serve(lab, listener, data, database, exposure, advertise=advertise)
+    except (BindError, StoreError, DeviceOwnedError, ArtifactsError, NoTokenError) as exc:
         raise ExpectedError(str(exc), USAGE) from None
     except KeyboardInterrupt:
         return PASSED
