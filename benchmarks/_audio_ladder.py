@@ -173,7 +173,8 @@ def conditions(quick: bool = False) -> list[Condition]:
         pesq=False,
         steady=False,
     )
-    add("jump in word ms", (20, 60, 200), lambda ms: lambda x, rate: jump(x, rate, ms, True), pesq=False, steady=False)
+    in_word = (-200, -120, -60, -20, 20, 60, 200)
+    add("jump in word ms", in_word, lambda ms: lambda x, rate: jump(x, rate, ms, True), pesq=False, steady=False)
     add("drift ppm", (50, 100, 300), lambda ppm: lambda x, rate: drift(x, rate, ppm).samples, pesq=False, steady=False)
     add("jitter buffer ms", (40, 120), lambda ms: lambda x, rate: play_out(x, rate, ms), pesq=False, steady=False)
     add(

@@ -16,8 +16,8 @@ BEND_S = 0.0004  # a run whose lag leaves its line by more is split
 CHAIN_S = 0.017  # changes of lag a jitter buffer makes at once
 MUTED_S = 0.112
 SHORT_FRAMES = 16
-CHANCE_SHARE = 0.3  # of the neighbours' correlation: a short run below it is chance
-SOUND_SHARE = 0.9  # a brief one below it is, if it lies earlier or later than both neighbours
+SOUND_SHARE = 0.9  # of the neighbours' correlation: a short run below it, within a cut, is chance
+LEAST_CUT_S = 0.015
 ADOPT_REACH_S = 0.00015
 ADOPT_LOSS = 0.04  # how much less correlation a neighbour's lag may have
 
@@ -260,9 +260,9 @@ def _believed(frames: FrameLags, runs: list[Run]) -> list[Run]:
 
 
 def _without_excursions(frames: FrameLags, runs: list[Run]) -> list[Run]:
-    """Drop short runs far from neighbours that agree with each other, or less like the sound than good neighbours are.
+    """Drop short runs far from neighbours that agree with each other, and those within a cut that fit worse.
 
-    Sound beside a cut has no place in the recording: what is found for it there lies a pitch period off, or anywhere.
+    What was cut out has no place in the recording: what is found for it lies a pitch period off, or anywhere.
     """
     kept: list[Run] = []
     for index, run in enumerate(runs):
@@ -273,14 +273,16 @@ def _without_excursions(frames: FrameLags, runs: list[Run]) -> list[Run]:
             away = min(abs(float(run.at(time) - other.at(time))) for other in (before, after))
             if gap < 0.03 and away > 2 * CHAIN_S:
                 continue
-            usual = min(before.correlation, after.correlation)
-            outside = not _between(float(run.at(time)), float(before.at(time)), float(after.at(time)))
-            brief = run.end - run.first < SHORT_FRAMES / 2
-            if run.correlation < CHANCE_SHARE * usual or (brief and outside and run.correlation < SOUND_SHARE * usual):
+            settled = next((each for each in runs[index + 1 :] if each.end - each.first >= SHORT_FRAMES), after)
+            usual = min(before.correlation, settled.correlation)
+            if run.correlation < SOUND_SHARE * usual and _is_cut(frames, before, settled):
                 continue
         kept.append(run)
     return kept
 
 
-def _between(value: float, one: float, other: float) -> bool:
-    return min(one, other) - SAME_LAG_S <= value <= max(one, other) + SAME_LAG_S
+def _is_cut(frames: FrameLags, before: Run, after: Run) -> bool:
+    """Tell whether most of the time between two runs was cut out of the recording: stretching takes out far less."""
+    start, end = float(frames.times_s[before.end - 1]), float(frames.times_s[after.first])
+    skipped = float(before.at(start) - after.at(end))
+    return skipped > max(LEAST_CUT_S, 0.5 * (end - start))

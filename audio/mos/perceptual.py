@@ -17,7 +17,6 @@ from audio.mos.faults import (
     SILENT_POWER,
     Activity,
     Ints,
-    Mask,
     MissingBand,
     clipped_share,
     find_active,
@@ -40,7 +39,8 @@ ADDED_WEIGHT, ADDED_EXPONENT = 0.2998, 0.45
 BREAK_COST = 0.3  # of quality for each break of the delay within a word, in 10 s
 BREAK_S = 0.030
 BAND_WEIGHT = 0.06  # of quality for each Bark of missing bandwidth
-MUTED_SHARE = 0.2  # a mute of this share of speech leaves 1/e of what a recording is worth
+MUTED_SHARE = 0.15  # a mute of this share of speech leaves 1/e of what a recording is worth,
+CUT_OUT_SHARE = 0.2  # a skip over this share as well: no silence is heard in its place
 QUIET_FROM_DB, LOUD_FROM_DB = 15.0, 20.0
 LEVEL_COST_PER_DB = 0.04  # of MOS, for a recording without other faults
 UNRELATED_COVERAGE = 0.3
@@ -104,9 +104,9 @@ def perceptual(reference: ArrayLike, degraded: ArrayLike, sample_rate: int, alig
     gain = gain_db(reference_powers, powers, activity, bands)
     powers = np.where(cut_out[:, None], reference_powers * np.float32(10 ** (gain / 10)), powers)
     mutes = find_mutes(activity, powers, bands)
-    muted = cut_out.copy()  # as much of the speech is missing, though no silence is heard in its place
+    missing = cut_out / CUT_OUT_SHARE
     for begin, end in mutes:
-        muted[begin:end] = True
+        missing[begin:end] = 1 / MUTED_SHARE
     band = find_missing_band(reference_powers, powers, activity, bands)
     noise = noise_db(reference_powers, powers, activity)
     moving = find_moving(alignment, len(powers))
@@ -119,8 +119,10 @@ def perceptual(reference: ArrayLike, degraded: ArrayLike, sample_rate: int, alig
     breaks = _breaks_in_words(alignment, activity)
     cost = BAND_WEIGHT * band.bark + BREAK_COST * breaks * min(1.0, 10 / duration)
     level = _level_factor(gain)
-    mos = _worth(_mos(changed.mean(), added.mean(), cost), level, _share(muted, activity))
-    track = _track(frames, changed, added, cost=cost, level=level, muted=muted, activity=activity, duration=duration)
+    mos = _worth(_mos(changed.mean(), added.mean(), cost), level, _missing(missing, activity))
+    track = _track(
+        frames, changed, added, cost=cost, level=level, missing=missing, activity=activity, duration=duration
+    )
 
     reasons = _mute_reasons(mutes) + _gap_reasons(*find_gaps(sent, warped, sample_rate, mutes))
     clipped = clipped_share(arrived)
@@ -156,8 +158,8 @@ def _mos(changed: float, added: float, cost: float) -> float:
     return float(0.999 + 4 / (1 + np.exp(-1.3669 * quality + 3.8224)))
 
 
-def _worth(mos: float, level: float, muted: float) -> float:
-    return float(1 + max(mos - 1, 0) * level * np.exp(-muted / MUTED_SHARE))
+def _worth(mos: float, level: float, missing: float) -> float:
+    return float(1 + max(mos - 1, 0) * level * np.exp(-missing))
 
 
 def _level_factor(gain: float) -> float:
@@ -165,8 +167,8 @@ def _level_factor(gain: float) -> float:
     return max(0.0, 1 - excess * LEVEL_COST_PER_DB / 3.64)
 
 
-def _share(muted: Mask, activity: Activity) -> float:
-    return float((muted & activity.loud).sum() / activity.loud.sum())
+def _missing(missing: Floats, activity: Activity) -> float:
+    return float(missing[activity.loud].sum() / activity.loud.sum())
 
 
 def _track(
@@ -176,7 +178,7 @@ def _track(
     *,
     cost: float,
     level: float,
-    muted: Mask,
+    missing: Floats,
     activity: Activity,
     duration: float,
 ) -> tuple[tuple[float, float], ...]:
@@ -187,7 +189,7 @@ def _track(
         if not near.any():
             near[np.argmin(np.abs(frames * HOP_S - second - 0.5))] = True
         part = slice(round(second / HOP_S), round((second + 1) / HOP_S))
-        lost = (muted & activity.active)[part].sum() / max(activity.active[part].sum(), 1)
+        lost = missing[part][activity.active[part]].sum() / max(activity.active[part].sum(), 1)
         mos = _worth(_mos(changed[near].mean(), added[near].mean(), cost), level, float(lost))
         track.append((second + 0.5, mos))
     return tuple(track)

@@ -12,7 +12,7 @@ from labctl.cli.daemon_child import daemon_child
 from labctl.client import Lab
 from labctl.jobs import shipped
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(1500)]
 
 CHROME = {"goog:chromeOptions": {"args": ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage"]}}
 
@@ -47,12 +47,21 @@ def call(lab: Lab, **changes: str) -> dict[str, Any]:
     return {**lab.run_result(ended["runs"][-1]), "reason": ended["reason"], "verdict": ended["verdict"]}
 
 
+def judged(lab: Lab, **changes: str) -> dict[str, Any]:
+    """A run that the lab could judge: where the machine stays too busy the job is asked for three times at most."""
+    for _ in range(3):
+        run = call(lab, **changes)
+        if run["verdict"] != "errored":
+            break
+    return run
+
+
 def measured(run: dict[str, Any]) -> dict[str, float]:
     return {each["name"]: each["value"] for each in run["measurements"]}
 
 
 def test_the_far_end_hears(lab: Lab) -> None:
-    run = call(lab)
+    run = judged(lab)
 
     assert run["verdict"] == "passed", run["reason"]
     assert measured(run)["MOS"] >= 3.6
@@ -63,7 +72,7 @@ def test_the_far_end_hears(lab: Lab) -> None:
 
 @pytest.mark.soak
 def test_a_muted_call_fails_and_says_why(lab: Lab) -> None:
-    run = call(lab, muted="true")
+    run = judged(lab, muted="true")
 
     assert run["verdict"] == "failed", run["reason"]
     assert "the recording is silent" in run["reason"]
