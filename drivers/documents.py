@@ -115,6 +115,9 @@ def validate(document: Document, model: type[Model]) -> Model:
                 message += f", not {_shape(error['input'])}"
             elif error["type"] in _LIST_WANTED:
                 message = f"must be a list, not {_shape(error['input'])}"
+            elif error["type"] == "string_type":
+                quotes = "; put it in quotes" if isinstance(error["input"], bool | int | float) else ""
+                message = f"must be a text, not {_shape(error['input'])}{quotes}"
             elif isinstance(error.get("input"), str | int | float | bool):
                 message = f"{message} (got {error['input']!r})"
             problems.append(document.problem(location, message))
@@ -133,6 +136,8 @@ def _shape(value: object) -> str:
             return "a list"
         case dict():
             return "a mapping"
+        case bool():
+            return str(value).lower()  # as YAML and JSON have it
         case _:
             return repr(value)
 
@@ -190,6 +195,8 @@ class _Builder:
             hash(value)
         except (yaml.YAMLError, ValueError, TypeError) as exc:
             what = exc.problem if isinstance(exc, yaml.MarkedYAMLError) else str(exc)
+            if node.tag == "tag:yaml.org,2002:merge":
+                what = "keys are not merged (<<); write them out"
             self._complain(node, location, f"cannot be understood: {what}")
             return None
         finally:

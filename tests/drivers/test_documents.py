@@ -73,6 +73,13 @@ def test_all_problems_are_told_at_once() -> None:
     [
         ("- a\n- b\n", ":1:1: must be a mapping of keys to values (limits, name, parts), not a list"),
         ("5\n", ":1:1: must be a mapping of keys to values (limits, name, parts), not 5"),
+        ("name: no\n", ":1:1: at name must be a text, not false; put it in quotes"),
+        ("name: 1.10\n", ":1:1: at name must be a text, not 1.1; put it in quotes"),
+        ("name: []\n", ":1:1: at name must be a text, not a list"),
+        (
+            "name: a\nlimits: {left: {<<: 5}}\n",
+            "limits.left cannot be understood: keys are not merged (<<); write them out",
+        ),
         ("name: a\nlimits: [1]\n", ":2:1: at limits must be a mapping of keys to values, not a list"),
         ("name: a\nlimits: {left: 3}\n", "limits.left must be a mapping of keys to values (kind, radius_m), not 3"),
         (
