@@ -9,6 +9,7 @@ import subprocess
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Protocol
 
 from drivers.errors import DeviceError, DeviceUnreachableError
@@ -113,14 +114,33 @@ class VendorStop:
 
 @dataclass(frozen=True, slots=True)
 class Outlet:
-    """A socket of an outlet or relay with a web interface, as `drivers.power.HttpOutlet` knows them."""
+    """A socket of an outlet or relay with a web interface, as `drivers.power.HttpOutlet` knows them.
+
+    `password_file`: holds its password in the first line, where it has one; an absolute path where the guard runs.
+    """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _FORBID
     url: str
     dialect: Dialect
     socket: int = 0
     user: str = "admin"
-    password: str = ""
+    password_file: str = ""
+
+    def __post_init__(self) -> None:
+        if self.password_file and not self.password_file.startswith("/"):
+            raise ValueError(f"password_file {self.password_file!r} must be an absolute path")
+
+    @property
+    def password(self) -> str:
+        """Raises DeviceError when the file cannot be read."""
+        if not self.password_file:
+            return ""
+        try:
+            return Path(self.password_file).read_text(encoding="utf-8").split("\n", 1)[0].strip()
+        except OSError as exc:
+            raise DeviceError(
+                f"the outlet's password cannot be read from {self.password_file}: {exc.strerror}"
+            ) from exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +175,8 @@ class PowerStop:
 
     @property
     def name(self) -> str:
+        if self.outlet is not None:
+            return f"the relay (socket {self.outlet.socket} of the outlet {self.outlet.url})"
         return f"the relay ({self.switch.name})"
 
     def stop(self) -> None:

@@ -95,8 +95,8 @@ def _board(base: GuardClient, config: RobotConfig) -> list[Check]:
 def _channel(base: ForeignBaseSection) -> list[Check]:
     """Whether there is a way to stop a robot that its own client drives; whether it works is tried by each course."""
     if base.stop.power is not None:
-        switch = base.stop.power.switch
         try:
+            switch = base.stop.power.switch
             on = switch.state()
         except DeviceError as exc:
             return [Check("stop channel", False, str(exc))]

@@ -23,6 +23,7 @@ from drivers.clock import SystemClock
 from drivers.errors import DeviceError, DeviceSilentError, MotionRefusedError
 from drivers.guard import GuardProcess, GuardSettings, LidarRules, Stopping
 from drivers.guard.foreign_client import ForeignGuardClient
+from drivers.power import Dialect
 from drivers.sim import Bench, BenchRobot
 from drivers.sim.pilot import PilotServer
 from drivers.sim.power_outlet import PowerOutlet
@@ -243,6 +244,7 @@ def tried(seat: ForeignSeat, ready_within_s: float = 20.0) -> str:
     return "this machine is too busy"
 
 
+@pytest.mark.alone
 def test_a_vendors_stop_that_works_is_let_through(robot: BenchRobot, vendor: VendorRobot, tmp_path: Path) -> None:
     with seated(robot, vendor, vendors_stop(vendor), tmp_path) as seat:
         before = vendor.halts
@@ -253,6 +255,7 @@ def test_a_vendors_stop_that_works_is_let_through(robot: BenchRobot, vendor: Ven
         assert not seat.status().latched
 
 
+@pytest.mark.alone
 def test_a_stop_that_answers_and_does_nothing_is_found_out(
     robot: BenchRobot, vendor: VendorRobot, tmp_path: Path
 ) -> None:
@@ -281,7 +284,7 @@ def test_a_robot_without_a_stop_channel_is_not_moved(robot: BenchRobot, vendor: 
 @pytest.mark.soak
 def test_a_relay_in_the_motors_supply_is_tried_too(robot: BenchRobot, vendor: VendorRobot, tmp_path: Path) -> None:
     with PowerOutlet(on_switch=lambda _number, on: robot.set_board_power(on)) as outlet:
-        stop = StopSettings(power=PowerStop(outlet=Outlet(outlet.url, "tasmota")))
+        stop = StopSettings(power=PowerStop(outlet=Outlet(outlet.url, Dialect.TASMOTA)))
         with seated(robot, vendor, stop, tmp_path) as seat:
             assert tried(seat) == ""
             assert (0, False) in outlet.switched
@@ -293,7 +296,7 @@ def test_a_relay_that_switches_something_else_is_found_out(
     robot: BenchRobot, vendor: VendorRobot, tmp_path: Path
 ) -> None:
     with PowerOutlet() as outlet:  # nothing hangs on it
-        stop = StopSettings(power=PowerStop(outlet=Outlet(outlet.url, "shelly1")))
+        stop = StopSettings(power=PowerStop(outlet=Outlet(outlet.url, Dialect.SHELLY_1)))
         with seated(robot, vendor, stop, tmp_path) as seat:
             assert "the robot still moved" in tried(seat)
             assert outlet.sockets == [False]

@@ -13,11 +13,15 @@ from drivers.clock import SystemClock
 from drivers.errors import DeviceError, MotionRefusedError
 from drivers.guard import GuardProcess, GuardSettings, LidarRules, Stopping
 from drivers.guard.foreign_client import ForeignGuardClient
+from drivers.power import Dialect
 from drivers.sim import Bench, BenchRobot
 from drivers.sim.power_outlet import PowerOutlet
 from drivers.sim.vendor import VendorRobot
 from drivers.stop_channel import Outlet, PowerStop, Request, StopSettings, VendorStop
 from drivers.types import BaseMode, BaseState, ChargingState, StopReason
+
+
+pytestmark = pytest.mark.alone  # a robot in real time, that has to be driven before it can be stopped
 
 
 class Rig:
@@ -250,7 +254,7 @@ def test_a_channel_that_does_not_answer_is_told_and_tried_on(rig: Rig) -> None:
 def test_a_relay_cuts_the_motors_and_gives_them_back(
     robot: BenchRobot, vendor: VendorRobot, outlet: PowerOutlet, tmp_path: Path
 ) -> None:
-    relay = Outlet(outlet.url, "shelly2")
+    relay = Outlet(outlet.url, Dialect.SHELLY_2)
     with ExitStack() as stack:
         rig = Rig(robot, vendor, settings(robot, tmp_path, StopSettings(power=PowerStop(outlet=relay))))
         stack.callback(rig.close)
@@ -272,7 +276,7 @@ def test_a_relay_cuts_the_motors_and_gives_them_back(
 
 def test_the_settings_are_written_and_read_back_whole(robot: BenchRobot, tmp_path: Path) -> None:
     stops = [
-        StopSettings(power=PowerStop(outlet=Outlet("http://127.0.0.1:1", "tasmota", 3))),
+        StopSettings(power=PowerStop(outlet=Outlet("http://127.0.0.1:1", Dialect.TASMOTA, 3, "admin", "/etc/key"))),
         StopSettings(vendor=VendorStop(stop_command=("stop-it", "now"), timeout_s=2.0)),
         StopSettings(vendor=VendorStop(stop_request=Request("http://127.0.0.1/x", headers=(("X-Key", "k"),)))),
         StopSettings(),
