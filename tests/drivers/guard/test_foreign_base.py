@@ -20,7 +20,6 @@ from drivers.sim.vendor import VendorRobot
 from drivers.stop_channel import Outlet, PowerStop, Request, StopSettings, VendorStop
 from drivers.types import BaseMode, BaseState, ChargingState, StopReason
 
-
 pytestmark = pytest.mark.alone  # a robot in real time, that has to be driven before it can be stopped
 
 
