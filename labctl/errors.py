@@ -24,6 +24,13 @@ class InvalidInputError(LabError):
     title = "Invalid input"
 
 
+class TooLargeError(LabError):
+    """A request's body is larger than anything sensible."""
+
+    status = 413
+    title = "Too large"
+
+
 class NotFoundError(LabError):
     """There is no such thing."""
 

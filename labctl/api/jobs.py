@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -14,7 +14,7 @@ from labctl.api.lease_answers import explain
 from labctl.api.permitting import permitted
 from labctl.auth import Resource, authorise, authorise_list, may
 from labctl.daemon import Daemon
-from labctl.errors import InvalidInputError, LabError, NotFoundError
+from labctl.errors import InvalidInputError, NotFoundError, TooLargeError
 from labctl.matching import Requirement
 from labctl.results.junit import junit
 from labctl.store.tables import jobs, leases, runs
@@ -32,13 +32,6 @@ _BODY = {
 }
 Source = Annotated[str, Query(max_length=300, description="the file's name, for errors")]
 Variables = Annotated[list[str], Query(max_length=100, description='"NAME=VALUE": what one of its vars is instead')]
-
-
-class TooLargeError(LabError):
-    """A request's body is larger than anything sensible."""
-
-    status = 413
-    title = "Too large"
 
 
 @router.post("", status_code=201, openapi_extra=_BODY)
@@ -99,7 +92,7 @@ def list_jobs(
     daemon: TheDaemon,
     asker: Asker,
     *,
-    state: Annotated[str | None, Query(max_length=20, description="queued, running or finished")] = None,
+    state: Literal["queued", "running", "finished"] | None = None,
     parent: Annotated[str | None, Query(max_length=100, description="only the jobs of this matrix")] = None,
     limit: Limit = 100,
     cursor: Cursor = None,

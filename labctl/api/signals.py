@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from labctl.api.common import Asker, Page, TheDaemon, iso
 from labctl.auth import Resource, authorise, authorise_list
 from labctl.daemon import Daemon
-from labctl.errors import ConflictError, InvalidInputError
+from labctl.errors import ConflictError, InvalidInputError, TooLargeError
 from labctl.jobs.durations import seconds
 from labctl.jobs.model import NAME_OF_SIGNAL
 from labctl.store import signalling
@@ -121,7 +121,7 @@ def _allow(daemon: Daemon, asker: Asker, action: str, run: str) -> None:
 
 def _payload(body: bytes) -> Any:
     if len(body) > _LARGEST_PAYLOAD:
-        raise InvalidInputError(f"a payload may have {_LARGEST_PAYLOAD} bytes; keep files as artifacts")
+        raise TooLargeError(f"a payload may have {_LARGEST_PAYLOAD} bytes; keep files as artifacts")
     if not body.strip():
         return None
     try:

@@ -243,3 +243,9 @@ def test_junit_survives_odd_characters(client: Lab, offer: Offer) -> None:
     (case,) = suite
     assert case.name == 'a <b> & "c" \u2603'
     assert case.result[0].message == "too ? <far> & \U0001f600"
+
+
+def test_a_list_of_jobs_in_a_state_that_there_is_not_is_no_empty_list(http: httpx.Client) -> None:
+    answer = http.get("/api/v1/jobs", params={"state": "done"})
+    assert answer.status_code == 422
+    assert "state: Input should be 'queued', 'running' or 'finished'" in answer.json()["detail"]

@@ -167,6 +167,11 @@ def test_a_program_says_something_to_a_lane_and_hears_from_it(daemon: Daemon, ht
     assert [each["name"] for each in http.get(signals).json()["items"]] == ["in", "out"]
     again = http.get(f"{signals}/out", params={"after": answers[0].json()["number"]})
     assert again.status_code == 204
+    large = http.post(f"{signals}/in", json="x" * 70_000)
+    assert (large.status_code, large.json()["detail"]) == (
+        413,
+        "a payload may have 65536 bytes; keep files as artifacts",
+    )
     http.post(f"{signals}/end")
     finish(daemon, job)
     over = http.post(f"{signals}/in", json=1)
