@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from devices.hub.target import Target
 
 BIDI, CDP = "bidi", "cdp"
+KEY = "key"
 _DEBUGGERS = (
     ("goog:chromeOptions", "debuggerAddress"),
     ("ms:edgeOptions", "debuggerAddress"),
@@ -44,11 +45,12 @@ def public_capabilities(session: Session, capabilities: Mapping[str, Any], webso
     The debugger's own address stays for programs on the target's machine; Selenium takes `se:cdp` first.
     """
     shown = dict(capabilities)
-    base = f"{websockets}/session/{session.id}/ws/{session.key}"
+    base = f"{websockets}/session/{session.id}"
     if BIDI in session.sockets:
-        shown["webSocketUrl"] = f"{base}/{BIDI}"
+        # WebDriver BiDi, section 4, says this path to the letter, and clients check it.
+        shown["webSocketUrl"] = f"{base}?{KEY}={session.key}"
     if CDP in session.sockets:
-        shown["se:cdp"] = f"{base}/{CDP}"
+        shown["se:cdp"] = f"{base}/ws/{session.key}/{CDP}"
         shown.setdefault("se:cdpVersion", str(capabilities.get("browserVersion", "")))
     if session.downloads is not None:
         shown["se:downloadsEnabled"] = True

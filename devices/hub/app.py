@@ -7,12 +7,13 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
+from secrets import compare_digest
 from typing import Any
 
 import structlog
 
 from devices.hub import asgi, sockets, transfers
-from devices.hub.addresses import BIDI, CDP
+from devices.hub.addresses import BIDI, CDP, KEY
 from devices.hub.asgi import ClientGoneError, Receive, Scope, Send, Visit, error_reply, json_reply
 from devices.hub.gate import Gate, OpenGate, RefusedError
 from devices.hub.headers import first, to_target
@@ -30,7 +31,9 @@ _CUT = "the target's body broke off; the connection is cut, since the status is 
 
 
 class Hub:
-    """ASGI application. `prefix`: the path it is mounted at, such as "/webdriver"."""
+    """ASGI application. `prefix`: the path it is mounted at, such as "/webdriver"; `sockets_below`: where clients find
+    its websockets, if not there.
+    """
 
     def __init__(
         self,
@@ -38,11 +41,13 @@ class Hub:
         recorder: Recorder,
         *,
         prefix: str = "",
+        sockets_below: str | None = None,
         settings: HubSettings | None = None,
         gate: Gate | None = None,
     ) -> None:
         self.lifecycle = Lifecycle(provider, recorder, settings or HubSettings())
         self._prefix = prefix
+        self._sockets_below = prefix if sockets_below is None else sockets_below
         self._raw_prefix = prefix.encode()
         self._gate = gate or OpenGate()
 
@@ -131,7 +136,7 @@ class Hub:
         if host is None:
             address, port = scope.get("server") or ("127.0.0.1", 80)
             host = f"{address}:{port}".encode()
-        return f"{'wss' if secure else 'ws'}://{host.decode('latin-1')}{self._prefix}"
+        return f"{'wss' if secure else 'ws'}://{host.decode('latin-1')}{self._sockets_below}"
 
     # Commands
 
@@ -262,19 +267,26 @@ class Hub:
     # Websockets
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """/session/{id}/ws/{key}/{bidi or cdp}"""
+        """/session/{id}?key={key} for BiDi, /session/{id}/ws/{key}/cdp for DevTools."""
         parts = scope["path"].removeprefix(self._prefix).split("/")
         try:
             await self._gate.enter(scope)
         except RefusedError:
             await sockets.refuse(receive, send)
             return
-        if len(parts) == 6 and (parts[1], parts[3]) == ("session", "ws") and parts[5] in (BIDI, CDP):
-            session = self.lifecycle.table.get(parts[2])
-            if session and not session.ending and session.key == parts[4] and parts[5] in session.sockets:
-                await sockets.proxy(self.lifecycle, session, parts[5], Visit(scope, receive, send))
-                return
-        await sockets.refuse(receive, send)
+        match parts:
+            case ["", "session", name]:
+                kind, key = BIDI, scope["query_string"].decode("latin-1").removeprefix(f"{KEY}=")
+            case ["", "session", name, "ws", key, kind] if kind == CDP:
+                pass
+            case _:
+                name = kind = key = ""
+        session = self.lifecycle.table.get(name)
+        shown = key.encode(errors="replace")
+        if session and not session.ending and kind in session.sockets and compare_digest(session.key.encode(), shown):
+            await sockets.proxy(self.lifecycle, session, kind, Visit(scope, receive, send))
+        else:
+            await sockets.refuse(receive, send)
 
 
 def _value(reply: Reply) -> Any:

@@ -28,7 +28,7 @@ class Pictures:
         self._taking: asyncio.Task[None] | None = None
         self._film: asyncio.Task[None] | None = None
         self._taken = 0
-        self._commands_at_frame = -1
+        self._commands_at_frame = 0  # before the first command there is nothing to be seen
 
     def start(self, film_per_s: float) -> None:
         """Begin the film strip, where one is wanted."""

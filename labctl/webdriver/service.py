@@ -65,7 +65,9 @@ class WebDriverService:
         self.gate = PrincipalGate()
         self._parts = Parts(store, leases, artifacts, self.targets, data / "scratch", self._threads)
         provider = LabProvider(self._parts, self.gate.principals)
-        self.hub = Hub(provider, self._recorder, prefix=PREFIX, settings=HubSettings(), gate=self.gate)
+        # Clients of BiDi take /session/{id} at the root and nothing else for a websocket's path.
+        settings = HubSettings()
+        self.hub = Hub(provider, self._recorder, prefix=PREFIX, sockets_below="", settings=settings, gate=self.gate)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._address = ""
         self._over = threading.Event()
@@ -97,7 +99,7 @@ class WebDriverService:
 
     def address(self, websockets: str) -> None:
         """Where this daemon is, `ws://host:port`: for the websockets of sessions that steps open."""
-        self._address = websockets + PREFIX
+        self._address = websockets
 
     async def stop_serving(self) -> None:
         """End all sessions; the loop is about to end."""

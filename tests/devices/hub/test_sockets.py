@@ -61,7 +61,7 @@ def test_a_bidi_socket_is_addressed_through_the_lab(begin, running, target, echo
     target.capabilities = {"webSocketUrl": f"ws://localhost:{echo.port}/session/abc"}
     value = begin(webSocketUrl=True)
     url = value["capabilities"]["webSocketUrl"]
-    assert url.startswith(f"{running.url.replace('http', 'ws', 1)}/session/{value['sessionId']}/ws/")
+    assert url.startswith(f"{running.url.replace('http', 'ws', 1)}/session/{value['sessionId']}?key=")
     with opened(url) as socket:
         for message in ('{"id": 1}', "ü\u0000", b"\x00\xff", ""):
             socket.send(message)
@@ -130,8 +130,8 @@ def test_quit_closes_the_socket(begin, http, target, echo):
 def test_a_wrong_key_opens_nothing(begin, target, echo):
     target.capabilities = {"webSocketUrl": f"ws://127.0.0.1:{echo.port}/"}
     url = begin()["capabilities"]["webSocketUrl"]
-    base, _, kind = url.rpartition("/")
-    for wrong in (f"{base}x/{kind}", f"{base}/cdp", url.replace("/ws/", "/wss/")):
+    path, _, key = url.partition("?key=")
+    for wrong in (f"{url}x", path, f"{path}?key=", f"{path}?key=%C3", f"{path}/ws/{key}/cdp", f"{path}/ws/{key}/bidi"):
         with pytest.raises(InvalidStatus) as caught:
             opened(wrong)
         assert caught.value.response.status_code == 403
