@@ -78,7 +78,8 @@ devices:
 def test_an_unknown_key_that_resembles_none_is_told_with_those_of_its_own_section(tmp_path: Path) -> None:
     told = problems(
         tmp_path,
-        "lab: a\ndevices:\n  c: {kind: room}\n  r: {kind: robot, room: c, base: {url: a}, lidar: {url: b, colour: red}}\n",
+        "lab: a\ndevices:\n  c: {kind: room}\n"
+        "  r: {kind: robot, room: c, base: {url: a}, lidar: {url: b, colour: red}}\n",
     )
     assert told == [":4:61: at devices.r.lidar.colour unknown key; known are driver, rules, url"]
 
