@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -21,10 +22,16 @@ log = structlog.get_logger(__name__)
 MEDIA_TYPE = "application/problem+json"
 
 
+class _ProblemDocument(JSONResponse):
+    def render(self, content: Any) -> bytes:
+        """What an error quotes may hold half of a surrogate pair: no UTF-8, and `backslashreplace` is JSON's escape."""
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")
+
+
 def problem(status: int, title: str, detail: str, **extra: Any) -> JSONResponse:
     """A problem document as a response. `detail` says what to do about it."""
     document = {"type": "about:blank", "title": title, "status": status, "detail": detail, **extra}
-    return JSONResponse(document, status_code=status, media_type=MEDIA_TYPE)
+    return _ProblemDocument(document, status_code=status, media_type=MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:

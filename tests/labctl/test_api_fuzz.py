@@ -75,6 +75,13 @@ def test_no_request_is_answered_with_a_fault_of_ours(http: httpx.Client, url: st
     assert len(seen) > len(operations) * 0.8
 
 
+def test_half_of_a_surrogate_pair_is_quoted_in_the_refusal(http: httpx.Client) -> None:
+    body = json.dumps({"name": "j", "roles": {"\ud800": {"device": "alone"}}, "lanes": {"\udfff": {}}})
+    answer = http.post("/api/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert answer.json()["status"] == 422
+
+
 # What generators seldom think of.
 _ODD = ["\0", "a\0b", "%00", "..", "../../etc/passwd", "é" * 300, "9" * 400, "-1", "1e400", "NaN", "' OR 1=1 --"]
 
