@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 import sqlalchemy as sa
+import structlog
 import uvicorn
 from _postgresql import Cluster
 from pydantic import BaseModel
@@ -19,6 +21,9 @@ from labctl.config import Lab, load_lab
 from labctl.daemon import Daemon, run_daemon
 from labctl.steps import Outcome, StepContext
 from labctl.store import Store, open_store
+
+# A daemon in this process must not write between the lines of a command under test.
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
 
 LAB = """
 lab: test

@@ -204,7 +204,7 @@ def test_a_program_that_waits_hears_that_it_waits_in_vain(daemon: Daemon, http: 
         ("/api/v1/runs/{run}/signals/go", b"{", 422),
         ("/api/v1/runs/{run}/signals/go", b"NaN", 422),
         ("/api/v1/runs/{run}/signals/go", b'"\\u0000"', 422),
-        ("/api/v1/runs/{run}/signals/go", b'"' + b"x" * 70_000 + b'"', 422),
+        ("/api/v1/runs/{run}/signals/go", b'"' + b"x" * 70_000 + b'"', 413),
     ],
 )
 def test_what_is_no_signal_is_refused(
