@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +22,10 @@ from labctl.steps import Outcome, StepContext
 from labctl.store import Store, open_store
 
 # A daemon in this process must not write between the lines of a command under test.
-structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
+structlog.configure(
+    processors=[structlog.processors.add_log_level, structlog.processors.KeyValueRenderer(key_order=["level", "event"])],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+)
 
 LAB = """
 lab: test

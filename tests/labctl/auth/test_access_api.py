@@ -118,7 +118,7 @@ def test_every_route_asks_who_it_is(root: httpx.Client) -> None:
 
 def ask(client: httpx.Client, method: str, path: str) -> httpx.Response:
     """A request that a route understands as far as its form goes: rights are checked before anything is looked up."""
-    filled = re.sub(r"\{(position|number)\}", "0", path)
+    filled = re.sub(r"\{(position|number|event)\}", "1", path)
     filled = re.sub(r"\{[a-z_]+\}", "none", filled.replace("{what}", "on"))
     description = client.get("/openapi.json")
     body: Any = {} if method in ("POST", "PUT", "PATCH") else None
