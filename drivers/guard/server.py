@@ -42,8 +42,8 @@ class GuardServer:
         self._lock = _claim(Path(settings.state_dir))
         self._memory_file = MemoryFile(Path(settings.state_dir) / "guard.json")
         # By then the sentinel has stopped the base; it looks at the machine's clock.
-        stalled_after_s = SENTINEL_SILENCE_S / clock.to_wall(1.0)
-        self._core = GuardCore(settings, self._memory_file.load(), stalled_after_s)
+        self._stalled_after_s = SENTINEL_SILENCE_S / clock.to_wall(1.0)
+        self._core = GuardCore(settings, self._memory_file.load(), self._stalled_after_s)
         self._connections = Connections(clock)
         kind = GuardedBoard if settings.stop is None else ForeignBase
         self._board = kind(settings, clock, self._core, self._connections.wake)
@@ -111,7 +111,7 @@ class GuardServer:
                 self._tell(now)
                 due = self._core.next_change(now, TICK_S)
             if self._hang_up(now):
-                self._board.act(self._core.tick(now), now)
+                self._act(now)
 
     def _hang_up(self, now: float) -> bool:
         """Let go of ended connections, and stop what they drove; tells whether there were any."""
@@ -129,7 +129,15 @@ class GuardServer:
             self._connections.tell(
                 lambda session: session.states, lambda: message({"event": "state", "state": wire.pack_state(state)})
             )
-        self._board.act(self._core.tick(now), now)
+        self._act(now)
+
+    def _act(self, now: float) -> None:
+        """Write what the core decides; what was decided before a suspension of this process is decided again."""
+        decision = self._core.tick(now)
+        while (later := self._clock.now()) - now > self._stalled_after_s:
+            now = later
+            decision = self._core.tick(now)
+        self._board.act(decision, now)
 
     def _relay(self, scan: Scan) -> None:
         listeners = [session for session in self._connections if session.scans]
