@@ -23,7 +23,10 @@ from labctl.store import Store, open_store
 
 # A daemon in this process must not write between the lines of a command under test.
 structlog.configure(
-    processors=[structlog.processors.add_log_level, structlog.processors.KeyValueRenderer(key_order=["level", "event"])],
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.processors.KeyValueRenderer(key_order=["level", "event"]),
+    ],
     logger_factory=structlog.stdlib.LoggerFactory(),
 )
 
