@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
 from devices.client import WebDriverSession
+from devices.pilot.behind import BehindPage
 from devices.pilot.client import SOCKET, PilotClient
 from devices.pilot.inputs import PilotInput
 from devices.webdriver import WebDriverError
 from drivers.clock import Clock
 from drivers.errors import DeviceError, DeviceSilentError, MotionRefusedError
 from drivers.protocols import GuardedBase
-from drivers.types import BaseGeometry, BaseMode, BaseState, ChargingState, MotionStatus, Pose, Scan, StopReason, Twist
+from drivers.types import BaseGeometry, BaseMode, BaseState, ChargingState, Pose, StopReason, Twist
 
 # Put into the page: it tells whether it was left, hidden or had the focus taken away since.
 _WATCH = """
@@ -117,7 +117,7 @@ class ForeignPage:
         return None
 
 
-class ForeignSeat:
+class ForeignSeat(BehindPage[ArmedBase]):
     """The base as its client drives it: both what a course drives (`GuardedBase`) and by what (a driving input).
 
     `ask`: has the guard judge a wish, of which the page is asked for what is allowed; None where the page's own
@@ -136,7 +136,7 @@ class ForeignSeat:
         geometry: BaseGeometry,
         resumes: bool,
     ) -> None:
-        self._base = base
+        super().__init__(base)
         self._page = page
         self._input = piloted
         self._clock = clock
@@ -200,10 +200,6 @@ class ForeignSeat:
     def geometry(self) -> BaseGeometry:
         return self._geometry
 
-    @property
-    def mount(self) -> Pose:
-        return self._base.mount
-
     def state(self) -> BaseState:
         """What the page shows now, passed on to the guard: it is the page's sign of life."""
         asked = self._clock.now()
@@ -225,29 +221,11 @@ class ForeignSeat:
         self._base.tell_state(state)
         return state
 
-    def status(self) -> MotionStatus:
-        return self._base.status()
-
-    def scan(self, after: float = 0.0, timeout: float = 1.0) -> Scan:
-        return self._base.scan(after, timeout)
-
-    def scans(self) -> AbstractContextManager[Iterator[Scan]]:
-        return self._base.scans()
-
     def seek_dock(self) -> None:
         raise MotionRefusedError("a robot that its own client drives is not docked by a course; leave out its docking")
 
     def cancel_docking(self) -> None:
         self.stop()
-
-    def emergency_stop(self, reason: str) -> None:
-        self._base.emergency_stop(reason)
-
-    def reset_emergency_stop(self, person: str, reason: str) -> None:
-        self._base.reset_emergency_stop(person, reason)
-
-    def set_pose(self, pose: Pose) -> None:
-        self._base.set_pose(pose)
 
     def trip(self, why: str) -> None:
         self._base.trip(why)

@@ -6,25 +6,25 @@ the page goes on to ask for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import replace
 
+from devices.pilot.behind import BehindPage
 from drivers.errors import MotionRefusedError
 from drivers.protocols import GuardedBase
-from drivers.types import BaseGeometry, BaseState, MotionStatus, Pose, Scan, StopReason, Twist
+from drivers.types import BaseState, MotionStatus, StopReason, Twist
 
 _REST = Twist(0.0, 0.0)
 
 
-class GatedBase:
+class GatedBase(BehindPage[GuardedBase]):
     """A guarded base behind a gate; satisfies `devices.pilot.foreign.ArmedBase`, and is what the pilot socket drives.
 
     `drive` passes a command on to the guard.
     """
 
     def __init__(self, base: GuardedBase, drive: Callable[[float, float], None]) -> None:
-        self._base = base
+        super().__init__(base)
         self._drive = drive
         self._shut: str | None = "its stop channel is not armed"
 
@@ -63,40 +63,8 @@ class GatedBase:
 
     # The base
 
-    @property
-    def geometry(self) -> BaseGeometry:
-        return self._base.geometry
-
-    @property
-    def mount(self) -> Pose:
-        return self._base.mount
-
-    def stop(self) -> None:
-        self._base.stop()
-
-    def state(self) -> BaseState:
-        return self._base.state()
-
-    def scan(self, after: float = 0.0, timeout: float = 1.0) -> Scan:
-        return self._base.scan(after, timeout)
-
-    def scans(self) -> AbstractContextManager[Iterator[Scan]]:
-        return self._base.scans()
-
     def seek_dock(self) -> None:
         raise MotionRefusedError("a robot that another maker's page drives is not docked by a course")
 
     def cancel_docking(self) -> None:
         self._base.stop()
-
-    def emergency_stop(self, reason: str) -> None:
-        self._base.emergency_stop(reason)
-
-    def reset_emergency_stop(self, person: str, reason: str) -> None:
-        self._base.reset_emergency_stop(person, reason)
-
-    def set_pose(self, pose: Pose) -> None:
-        """Passed on to a guard that keeps a geofence."""
-        tell = getattr(self._base, "set_pose", None)
-        if tell is not None:
-            tell(pose)
