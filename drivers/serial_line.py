@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import socket
-import time
 from pathlib import Path
 
 import serial
@@ -65,25 +64,12 @@ class _TcpLine(SocketSerial):
             self._socket = None
 
 
-_HOLDER_LOOKED_FOR_AGAIN_AFTER_S = 0.05
-
-
 def holder_of(port: str) -> str | None:
-    """The other process that has the device open, as "name (pid N)", as far as /proc lets us see; else None.
-
-    A process that is being forked has its parent's files for a moment, ours too: who holds the device is seen twice.
-    """
+    """The other process that has the device open, as "name (pid N)", as far as /proc lets us see; else None."""
     try:
         device = Path(port).resolve(strict=True)
     except OSError:
         return None
-    if _seen_with(device) is None:
-        return None
-    time.sleep(_HOLDER_LOOKED_FOR_AGAIN_AFTER_S)
-    return _seen_with(device)
-
-
-def _seen_with(device: Path) -> str | None:
     for folder in Path("/proc").glob("[0-9]*"):
         if folder.name == str(os.getpid()):
             continue
