@@ -29,6 +29,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -95,13 +96,17 @@ class Suite:
                 found.append(each)
         return [each for each in found if not any(each.startswith(f"{other}/") for other in found)]
 
-    def _environment(self, way: Way) -> dict[str, str]:
+    @cached_property
+    def _brought(self) -> str:
+        """The PYTHONPATH of the libraries that the checkout brings along."""
         ask = [sys.executable, "-c", "import sys; from tools import localpaths; print(*sys.path, sep=chr(10))"]
         told = subprocess.run(ask, cwd=self.checkout, capture_output=True, text=True, check=True).stdout
-        brought = [line for line in told.splitlines() if line.startswith(str(self.checkout / "tools"))]
+        return os.pathsep.join(line for line in told.splitlines() if line.startswith(str(self.checkout / "tools")))
+
+    def _environment(self, way: Way) -> dict[str, str]:
         return {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join(brought),
+            "PYTHONPATH": self._brought,
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # those of our environment are made for a later pytest
             "WDSPEC_CONFIG_FILE": str(way.configuration),
         }
@@ -187,7 +192,12 @@ def passed_directly_alone(direct: Results, lab: Results) -> list[str]:
 
 def repeat(suite: Suite, ways: Sequence[Way], test: str, times: int) -> list[tuple[str, str]]:
     """How a test goes each time, directly and through the lab, one after the other."""
-    return [tuple(suite.run(way, [test]).get(test, "no result") for way in ways) for _ in range(times)]  # type: ignore[misc]  # two ways
+    direct, lab = ways
+
+    def outcome(way: Way) -> str:
+        return suite.run(way, [test]).get(test, "no result")
+
+    return [(outcome(direct), outcome(lab)) for _ in range(times)]
 
 
 def main() -> int:
@@ -216,9 +226,7 @@ def main() -> int:
         server = bench.start(
             [sys.executable, str(HERE / "_conformance_pages.py"), str(checkout)], stdin=subprocess.PIPE
         )
-        if not server.first.wait(60) or not server.said:  # type: ignore[attr-defined]
-            raise SystemExit(f"the tests' pages are not served:\n{(bench.folder / '1.log').read_text()[-2000:]}")
-        pages = json.loads(server.said[0])  # type: ignore[attr-defined]
+        pages = json.loads(server.first_line(60))
         ways = start(bench, arguments, pages)
         if arguments.keep is not None:
             arguments.keep.mkdir(parents=True, exist_ok=True)

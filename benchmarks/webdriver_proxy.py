@@ -77,10 +77,23 @@ class Client:
         return time.perf_counter() - began
 
 
+@dataclass(frozen=True)
+class Started:
+    """A process that runs: its output so far, and an event that is set once there is any or it has ended."""
+
+    pid: int
+    log: Path
+    said: list[str]
+    spoke: threading.Event
+
+    def first_line(self, within_s: float) -> str:
+        if not self.spoke.wait(within_s) or not self.said:
+            raise SystemExit(f"a server does not start: {self.log.read_text(errors='replace')[-2000:]}")
+        return self.said[0]
+
+
 @contextmanager
-def process(
-    command: list[str], log: Path, stdin: int = subprocess.DEVNULL, **environment: str
-) -> Iterator[subprocess.Popen[str]]:
+def process(command: list[str], log: Path, stdin: int = subprocess.DEVNULL, **environment: str) -> Iterator[Started]:
     """A process of a session of its own, ended with all that it started."""
     with log.open("wb") as errors:
         child = subprocess.Popen(
@@ -106,9 +119,8 @@ def process(
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    child.said, child.first = said, first  # type: ignore[attr-defined]  # two notes on the process
     try:
-        yield child
+        yield Started(child.pid, log, said, first)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGTERM)
@@ -138,14 +150,13 @@ class Bench:
         self.folder = folder
         self.count = 0
 
-    def start(self, command: list[str], stdin: int = subprocess.DEVNULL, **environment: str) -> subprocess.Popen[str]:
+    def start(self, command: list[str], stdin: int = subprocess.DEVNULL, **environment: str) -> Started:
         self.count += 1
         return self.stack.enter_context(process(command, self.folder / f"{self.count}.log", stdin, **environment))
 
     def trivial(self) -> str:
         child = self.start([sys.executable, str(ROOT / "benchmarks" / "_webdriver_target.py")])
-        assert child.first.wait(30)  # type: ignore[attr-defined]
-        return child.said[0].strip()  # type: ignore[attr-defined]
+        return child.first_line(30).strip()
 
     def chromedriver(self) -> str:
         port = free_port()
@@ -187,8 +198,7 @@ class Bench:
         file.write_text(json.dumps({"lab": "bench", "devices": devices}), encoding="utf-8")
         data = str(self.folder / f"data-{self.count}")
         child = self.start([sys.executable, "-m", "labctl", "serve", "--lab", str(file), "--port", "0", "--data", data])
-        assert child.first.wait(60)  # type: ignore[attr-defined]
-        ready = json.loads(child.said[0])  # type: ignore[attr-defined]
+        ready = json.loads(child.first_line(60))
         end = time.monotonic() + 60
         while time.monotonic() < end:
             connection = http.client.HTTPConnection(ready["url"].removeprefix("http://"))
