@@ -71,7 +71,9 @@ class Postgresql:
         return self._engine("READ COMMITTED", pool_size=1)
 
     def reading_engine(self) -> sa.Engine:
-        return self._engine("REPEATABLE READ", pool_size=_READERS, pool_pre_ping=True)
+        engine = self._engine("REPEATABLE READ", pool_size=_READERS)
+        sa.event.listen(engine, "checkout", _refuse_ended)
+        return engine
 
     def claim(self, connection: sa.Connection) -> None:
         connection.exec_driver_sql(_LOCK)
@@ -134,6 +136,16 @@ class Postgresql:
         connection = psycopg.connect(**{**parameters, **_CONNECTION, "autocommit": True})
         connection.execute(f"LISTEN {_CHANNEL}")
         return connection
+
+
+def _refuse_ended(connection: psycopg.Connection[Any], _record: object, _proxy: object) -> None:
+    """Not to be read from: a connection that the server ended while nobody used it. Without asking the server, which
+    would take as long as a read: nothing comes on an idle connection but its end, or a notice.
+    """
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection.fileno(), selectors.EVENT_READ)
+        if selector.select(0):
+            raise sa.exc.InvalidatePoolError
 
 
 def _lost(connection: psycopg.Connection[Any], error: Exception) -> bool:

@@ -66,6 +66,17 @@ def state(store: Store, lease: str) -> str:
         return str(connection.execute(sa.select(leases.c.state).where(leases.c.id == lease)).scalar_one())
 
 
+def test_connections_that_ended_while_nobody_read_are_not_read_from(own_cluster: Cluster, tmp_path: Path) -> None:
+    store = open_store(tmp_path / "one", own_cluster.create())
+    with contextlib.ExitStack() as stack:  # several are open at once, and idle afterwards
+        for _ in range(4):
+            stack.enter_context(store.read())
+    own_cluster.stop(signal.SIGQUIT)
+    own_cluster.start()
+    assert [told(store) for _ in range(4)] == [[]] * 4
+    store.close()
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["restart", "crash"])
 def test_a_server_restarted_under_load_costs_no_write_and_doubles_none(
     own_cluster: Cluster, tmp_path: Path, how: signal.Signals
