@@ -33,14 +33,13 @@ class Vain:
 
 def send(transaction: Transaction, run: str, name: str, sender: str, payload: Any) -> Signal:
     """Say something in a run; it stays said. Raises NotFoundError, or ConflictError when the run is over."""
-    row = find_run(transaction.connection, run)
-    if row.state == "finished":
+    values = {"run": run, "name": name, "sender": sender, "payload": payload, "sent_at": transaction.now}
+    added = transaction.execute(_SEND, [values]).one_or_none()
+    if added is None:
+        row = find_run(transaction.connection, run)
         raise ConflictError(f"run {run} is over: {row.verdict}", verdict=row.verdict)
-    values = {"run_id": run, "name": name, "sender": sender, "payload": payload, "sent_at": transaction.now}
-    added = sa.insert(signals).values(kind="signal", **values).returning(signals.c.number)
-    number = transaction.execute(added).scalar_one()
-    transaction.emit("run.signal", job=row.job_id, run=run, name=name, sender=sender, number=number)
-    return Signal(number, name, sender, payload, transaction.now)
+    transaction.emit("run.signal", job=added.job_id, run=run, name=name, sender=sender, number=added.number)
+    return Signal(added.number, name, sender, payload, transaction.now)
 
 
 def arrive(transaction: Transaction, run: str, barrier: str, lane: str, payload: Any) -> None:
@@ -56,10 +55,8 @@ def arrive(transaction: Transaction, run: str, barrier: str, lane: str, payload:
 
 def latest(connection: sa.Connection, run: str, name: str, after: int = 0) -> Signal | None:
     """The newest signal of that name; with `after`, the first with a larger number."""
-    said = sa.and_(signals.c.run_id == run, signals.c.name == name, signals.c.kind == "signal")
-    order = signals.c.number if after else signals.c.number.desc()
-    found = sa.select(signals).where(said, signals.c.number > after).order_by(order).limit(1)
-    row = connection.execute(found).one_or_none()
+    asked = {"run": run, "name": name, "after": after}
+    row = connection.execute(_FOLLOWING if after else _LATEST, asked).one_or_none()
     return None if row is None else _signal(row)
 
 
@@ -110,7 +107,7 @@ def in_vain(connection: sa.Connection, run: str, name: str, wanted: int = 1) -> 
 
 def find_run(connection: sa.Connection, run: str) -> sa.Row[Any]:
     """The row of a run. Raises NotFoundError."""
-    row = connection.execute(sa.select(runs).where(runs.c.id == run)).one_or_none()
+    row = connection.execute(_RUN, {"run": run}).one_or_none()
     if row is None:
         raise NotFoundError(f"there is no run {run!r}; GET /api/v1/runs lists them")
     return row
@@ -124,6 +121,34 @@ def _parts(document: dict[str, Any], lane: str, kind: str, name: str) -> list[st
 
 def _at(run: str, barrier: str) -> sa.ColumnElement[bool]:
     return sa.and_(signals.c.run_id == run, signals.c.name == barrier, signals.c.kind == "arrival")
+
+
+# Made once: to build a statement takes as long as to carry it out.
+_RUN = sa.select(runs).where(runs.c.id == sa.bindparam("run"))
+_SAID = sa.select(signals).where(
+    signals.c.run_id == sa.bindparam("run"),
+    signals.c.name == sa.bindparam("name"),
+    signals.c.kind == "signal",
+    signals.c.number > sa.bindparam("after"),
+)
+_LATEST = _SAID.order_by(signals.c.number.desc()).limit(1)
+_FOLLOWING = _SAID.order_by(signals.c.number).limit(1)
+# Nothing is said in a run that is over.
+_SEND = (
+    sa.insert(signals)
+    .from_select(
+        ["run_id", "kind", "name", "sender", "payload", "sent_at"],
+        sa.select(
+            runs.c.id,
+            sa.literal("signal"),
+            *(sa.bindparam(each, type_=signals.c[each].type) for each in ("name", "sender", "payload", "sent_at")),
+        ).where(runs.c.id == sa.bindparam("run"), runs.c.state != "finished"),
+    )
+    .returning(
+        signals.c.number,
+        sa.select(runs.c.job_id).where(runs.c.id == sa.bindparam("run")).scalar_subquery().label("job_id"),
+    )
+)
 
 
 def _signal(row: sa.Row[Any]) -> Signal:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from labctl.daemon import Daemon
 from labctl.steps import Outcome, StepContext, Verdict
-from labctl.store.tables import jobs, leases, steps
+from labctl.store.tables import events, jobs, leases, steps
 
 Offer = Callable[[str, Callable[[StepContext], Outcome]], None]
 ROLES = {"a": {"device": "alone"}, "b": {"device": "left"}}
@@ -78,6 +78,16 @@ def test_a_signal_that_was_sent_before_the_wait_is_found(daemon: Daemon) -> None
     a = [{"notify": "one"}, {"wait": "two"}, {"wait": "one"}]
     b = [{"wait": "one"}, {"notify": "two"}]
     assert run(daemon, a, b) == ("passed", "")
+
+
+def test_the_event_of_a_signal_names_its_own_job(daemon: Daemon) -> None:
+    said = [{"notify": "now"}]
+    of_jobs = [submit(daemon, said, []) for _ in range(3)]
+    for job in of_jobs:
+        finish(daemon, job)
+    with daemon.store.read() as connection:
+        found = sa.select(events.c.job_id).where(events.c.kind == "run.signal").order_by(events.c.sequence)
+        assert list(connection.execute(found).scalars()) == of_jobs
 
 
 def test_lanes_leave_a_barrier_together(daemon: Daemon, offer: Offer) -> None:
