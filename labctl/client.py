@@ -9,9 +9,9 @@ run = lab.run(Path("course.yaml"))
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from labctl.connection import DEFAULT_URL, Connection, LabAddressError, LabClientError, refusal
 from labctl.host_client import Host
@@ -21,6 +21,11 @@ from labctl.robot_client import Robot
 __all__ = ["DEFAULT_URL", "Host", "Lab", "LabAddressError", "LabClientError", "Lease", "Robot"]
 _LONG_POLL_S = 30.0
 _HOOKS_S = 7200.0  # what comes before a lease may take long, such as charging a robot
+# A daemon that is being restarted, or whose database is: nobody answers, or who answers cannot.
+_AWAY = (0, 502, 503, 504)
+_AGAIN_S = 1.0
+RESTART_S = 120.0  # a daemon may be away for so long without its waiting runs being lost
+Answer = TypeVar("Answer")
 
 
 class Lab(Connection):
@@ -196,36 +201,41 @@ class Lab(Connection):
             try:
                 answer = self.raw("GET", f"/api/v1/runs/{run}/signals/{signal}", params=wait, timeout=wait["wait"] + 30)
             except LabClientError as exc:
-                if exc.status not in (0, 502, 503):
+                if exc.status not in _AWAY:
                     raise
-                time.sleep(min(1.0, max(0.0, give_up - time.monotonic())))
+                time.sleep(min(_AGAIN_S, max(0.0, give_up - time.monotonic())))
                 continue
             if answer.status_code == 200:
                 return dict(answer.json())
         raise LabClientError(f"{signal!r} was not said in run {run} within {timeout_s:g} s")
 
-    def follow(self, job: str) -> Iterator[dict[str, Any]]:
-        """The events of a job and of its runs from the beginning, until the job is finished."""
+    def follow(
+        self, job: str, *, patience_s: float = RESTART_S, tell: Callable[[str], None] = lambda _what: None
+    ) -> Iterator[dict[str, Any]]:
+        """The events of a job and of its runs from the beginning, until the job is finished.
+
+        A daemon that does not answer is asked again for `patience_s`, so that its restart is outlived; `tell` hears of
+        that once. Raises LabClientError when that is over.
+        """
         after = 0
         while True:
-            items, after = self._events(after, 500, _LONG_POLL_S, job)
+            items, after = self._patiently(patience_s, tell, self._events, after, 500, _LONG_POLL_S, job)
             yield from items
             if any(each["kind"] == "job.finished" and each["job"] == job for each in items):
                 return
 
-    def events(self, after: int = 0) -> Iterator[dict[str, Any]]:
-        """All events with a sequence number above `after`, for ever; none is left out."""
+    def events(
+        self, after: int = 0, *, patience_s: float = 0.0, tell: Callable[[str], None] = lambda _what: None
+    ) -> Iterator[dict[str, Any]]:
+        """All events with a sequence number above `after`, for ever; none is left out. `patience_s`, `tell`: as of
+        `follow`."""
         while True:
-            items, after = self._events(after, 500, _LONG_POLL_S)
+            items, after = self._patiently(patience_s, tell, self._events, after, 500, _LONG_POLL_S)
             yield from items
 
     def latest_event(self) -> int:
         """The sequence number of the newest event, to go on from."""
-        after = 0
-        while True:
-            items, after = self._events(after, 1000, 0)
-            if not items:
-                return after
+        return int(self.request("GET", "/api/v1/events", params={"from_now": True})["next"])
 
     def download(self, artifact: str, target: Path) -> None:
         """Write an artifact's content to the file `target`, whole or not at all."""
@@ -261,3 +271,22 @@ class Lab(Connection):
         params = {"after": after, "limit": limit, "wait_s": wait_s, "job": job}
         page = self.request("GET", "/api/v1/events", params=params, timeout=wait_s + 30)
         return list(page["items"]), int(page["next"])
+
+    def _patiently(
+        self, patience_s: float, tell: Callable[[str], None], ask: Callable[..., Answer], *about: Any
+    ) -> Answer:
+        give_up: float | None = None
+        while True:
+            try:
+                return ask(*about)
+            except LabClientError as exc:
+                if exc.status not in _AWAY or isinstance(exc, LabAddressError):
+                    raise
+                now = time.monotonic()
+                if give_up is None:
+                    give_up = now + patience_s
+                    if patience_s:
+                        tell(f"the daemon does not answer ({exc}); asking again for {patience_s:g} s")
+                if now >= give_up:
+                    raise
+                time.sleep(min(_AGAIN_S, give_up - now))

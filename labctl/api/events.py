@@ -34,6 +34,9 @@ async def list_events(
     job: Annotated[
         str | None, Query(max_length=100, description="only events of this job, or of a matrix's jobs")
     ] = None,
+    from_now: Annotated[
+        bool, Query(description="leave out what has been: unless it is held, the answer is where to go on from")
+    ] = False,
     wait_s: Annotated[float, Query(ge=0, le=300, description="hold the answer until there is an event")] = 0,
     limit: Limit = 100,
 ) -> Response | dict[str, Any]:
@@ -43,11 +46,18 @@ async def list_events(
     """
     authorise_list(asker, "read", "event")
     where = _Filter(asker, run, job)
+    if from_now:
+        after = await run_in_threadpool(_newest, daemon)
     if "text/event-stream" in request.headers.get("accept", ""):
         start = after if after is not None else _last_event_id(request)
         return StreamingResponse(_stream(daemon, where, start), media_type="text/event-stream")
     items, reached = await _wait_for(daemon, where, after or 0, limit, wait_s)
     return {"items": items, "next": str(reached)}
+
+
+def _newest(daemon: Daemon) -> int:
+    with daemon.store.read() as connection:
+        return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(events.c.sequence), 0))).scalar_one())
 
 
 class _Filter:

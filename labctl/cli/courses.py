@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from labctl.cli.awaiting import run_to_the_end
 from labctl.cli.connecting import connected
 from labctl.cli.exits import OF_VERDICT, USAGE, ExpectedError
-from labctl.cli.jobs import wait_for
 from labctl.cli.output import print_json, print_table
 from labctl.client import Lab
 
@@ -18,8 +18,7 @@ def run_on_robot(url: str | None, course: str, robot: str | None, out: Path | No
     """Submit the course as a job of one lane and wait for its verdict."""
     document = course_job(course, robot)
     with connected(url) as lab:
-        job = lab.submit(json.dumps(document), source=course)
-        finished = wait_for(lab, job["id"])
+        finished = run_to_the_end(lab, lambda: lab.submit(json.dumps(document), source=course))
         result = collect(lab, finished, out)
     report(finished, result, as_json=as_json)
     return OF_VERDICT[finished["verdict"]]

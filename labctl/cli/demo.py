@@ -10,12 +10,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from labctl.cli.awaiting import run_to_the_end
 from labctl.cli.connecting import connected
 from labctl.cli.courses import collect, course_job, report
 from labctl.cli.daemon_child import daemon_child
 from labctl.cli.exits import OF_VERDICT, ExpectedError
 from labctl.cli.installation import check_top_level_packages
-from labctl.cli.jobs import wait_for
 from labctl.cli.output import note
 from labctl.cli.pace import fitting_pace
 
@@ -49,8 +49,8 @@ def run_demo(out: Path, time_scale: float | None, seed: int, *, as_json: bool) -
             lab_file.write_text(text, encoding="utf-8")
             note("starting the lab's daemon")
             with daemon_child(lab_file, work / "data", work / "daemon.log") as daemon, connected(daemon.url) as lab:
-                job = lab.submit(json.dumps(course_job(COURSE, ROBOT)), source="demo")
-                finished = wait_for(lab, job["id"])
+                job = json.dumps(course_job(COURSE, ROBOT))
+                finished = run_to_the_end(lab, lambda: lab.submit(job, source="demo"))
                 result = collect(lab, finished, out)
     except DeviceError as exc:
         raise ExpectedError(str(exc)) from None

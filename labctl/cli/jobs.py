@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any
 
+from labctl.cli.awaiting import run_to_the_end
 from labctl.cli.connecting import connected
 from labctl.cli.exits import CANCELLED, OF_VERDICT, USAGE, ExpectedError
 from labctl.cli.output import note, print_json, print_table
@@ -49,18 +49,22 @@ class Wanted:
 
 def run_job(url: str | None, wanted: Wanted, *, wait: bool, junit: Path | None, as_json: bool) -> int:
     """Submit a job and, if wanted, wait for its verdict."""
-    text, source = wanted.text()
+    (text, source), values = wanted.text(), wanted.values()
     with connected(url) as lab:
-        job = lab.submit(text, source, variables=wanted.values(), key=wanted.key)
-        for each in job["warnings"]:
-            note(f"warning: {each}")
-        return _submitted(lab, job, wait=wait, junit=junit, as_json=as_json)
+
+        def submit() -> dict[str, Any]:
+            job = lab.submit(text, source, variables=values, key=wanted.key)
+            for each in job["warnings"]:
+                note(f"warning: {each}")
+            return job
+
+        return _submitted(lab, submit, wait=wait, junit=junit, as_json=as_json)
 
 
 def rerun_job(url: str | None, job: str, *, wait: bool, junit: Path | None, as_json: bool) -> int:
     """Queue a finished job anew and, if wanted, wait for its verdict."""
     with connected(url) as lab:
-        return _submitted(lab, lab.rerun(job), wait=wait, junit=junit, as_json=as_json)
+        return _submitted(lab, lambda: lab.rerun(job), wait=wait, junit=junit, as_json=as_json)
 
 
 def await_job(url: str | None, job: str, junit: Path | None, *, as_json: bool) -> int:
@@ -92,43 +96,6 @@ def check_job(url: str | None, wanted: Wanted, *, as_json: bool) -> int:
         for name in found["jobs"]:
             print(f"  {name}")
     return 0
-
-
-def wait_for(lab: Lab, job: str) -> dict[str, Any]:
-    """Show progress until the job is finished; Ctrl-C cancels it and waits for its teardown."""
-    try:
-        with _CtrlC() as pressed:
-            follow_job(lab, job, pressed.check)
-    except KeyboardInterrupt:
-        note("cancelling; the robot is stopped and the teardown done")
-        lab.cancel(job, "interrupted at the terminal")
-        follow_job(lab, job)
-    return lab.job(job)
-
-
-class _CtrlC:
-    """Ctrl-C that cannot get lost: an exception raised while a callback or a destructor runs is swallowed there."""
-
-    def __init__(self) -> None:
-        self._pressed = False
-
-    def __enter__(self) -> Self:
-        self._before = signal.signal(signal.SIGINT, self._press)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        signal.signal(signal.SIGINT, self._before)
-
-    def check(self) -> None:
-        """Raises KeyboardInterrupt once it was pressed."""
-        if self._pressed:
-            raise KeyboardInterrupt
-
-    def _press(self, _number: int, _frame: FrameType | None) -> None:
-        self._pressed = True
-        raise KeyboardInterrupt
 
 
 def print_verdict(job: dict[str, Any], runs: list[dict[str, Any]]) -> None:
@@ -233,14 +200,15 @@ def notify_run(url: str | None, run: str, signal: str, payload: str | None) -> i
     return 0
 
 
-def _submitted(lab: Lab, job: dict[str, Any], *, wait: bool, junit: Path | None, as_json: bool) -> int:
+def _submitted(lab: Lab, submit: Callable[[], dict[str, Any]], *, wait: bool, junit: Path | None, as_json: bool) -> int:
     if not wait:
+        job = submit()
         if as_json:
             print_json(job)
         else:
             print(job["id"])
         return 0
-    return _finished(lab, wait_for(lab, job["id"]), junit, as_json=as_json)
+    return _finished(lab, run_to_the_end(lab, submit), junit, as_json=as_json)
 
 
 def _finished(lab: Lab, job: dict[str, Any], junit: Path | None, *, as_json: bool) -> int:

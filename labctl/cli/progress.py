@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from labctl.cli.output import note
@@ -19,7 +20,7 @@ _ENDED = {"passed": "green", "failed": "red", "errored": "red", "cancelled": "ye
 def follow_job(lab: Lab, job: str, check: Callable[[], None] = lambda: None) -> None:
     """Show a job's progress on standard error until it is finished. `check` is called at each event and may raise."""
     if not sys.stderr.isatty():
-        for event in lab.follow(job):
+        for event in lab.follow(job, tell=note):
             check()
             if (line := progress_line(event)) is not None:
                 note(line)
@@ -29,12 +30,13 @@ def follow_job(lab: Lab, job: str, check: Callable[[], None] = lambda: None) -> 
 
     progress = JobProgress()
     console = Console(stderr=True)
+    tell = partial(console.print, markup=False, highlight=False)
     with Live(console=console, transient=True, refresh_per_second=8, get_renderable=progress.table):
-        for event in lab.follow(job):
+        for event in lab.follow(job, tell=tell):
             check()
             progress.hear(event)
             if (line := progress_line(event)) is not None and event["kind"] not in _IN_THE_TABLE:
-                console.print(line, markup=False, highlight=False)
+                tell(line)
 
 
 _IN_THE_TABLE = ("step.started", "step.finished", "step.skipped", "lane.ending", "run.signal", "run.arrival")

@@ -6,12 +6,15 @@ import json
 from typing import Any
 
 from labctl.cli.connecting import connected
+from labctl.cli.output import note
+from labctl.client import RESTART_S
 
 
 def watch_events(url: str | None, after: int | None, *, as_json: bool) -> int:
     """Print events until interrupted."""
     with connected(url) as lab:
-        for event in lab.events(lab.latest_event() if after is None else after):
+        after = lab.latest_event() if after is None else after
+        for event in lab.events(after, patience_s=RESTART_S, tell=note):
             print(json.dumps(event) if as_json else describe(event), flush=True)
     return 0
 

@@ -180,6 +180,7 @@ def test_events_come_in_order_by_cursor_and_by_stream(http: httpx.Client) -> Non
 
 def test_a_reader_that_waits_is_woken_by_the_next_event(http: httpx.Client, daemon: Daemon) -> None:
     after = http.get("/api/v1/events", params={"limit": 1000}).json()["next"]
+    assert http.get("/api/v1/events", params={"from_now": True}).json() == {"items": [], "next": after}
     timer = threading.Timer(0.1, lambda: daemon.store.write(lambda transaction: transaction.emit("late")))
     timer.start()
     page = http.get("/api/v1/events", params={"after": after, "wait_s": 20}).json()
