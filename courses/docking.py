@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from courses.errors import LabError
 from courses.model import DockingPlan
+from courses.watch import STALL_LIMIT_S
 from drivers.errors import MotionRefusedError
 from drivers.rooms import Dock
 from drivers.types import BaseState, ChargingState, MotionStatus, Pose, StopReason, wrap_angle
@@ -129,7 +130,7 @@ class Dockyard:
         docked = False
         try:
             self._ended_by = None
-            driver.base.seek_dock()
+            self._set_out()
             contact, fault = self._seek(clock.now() + self._plan.time_limit_s)
             while not fault and clock.now() - contact < HOLD_S:
                 lost = docked_fault(driver.pause(0.1))
@@ -143,6 +144,20 @@ class Dockyard:
             if not docked:
                 driver.base.cancel_docking()
                 driver.stop()
+
+    def _set_out(self) -> None:
+        """Start the board's run. What may pass, such as a scan that came late, is waited out as long as any stall."""
+        driver = self._driver
+        give_up = driver.clock.now() + STALL_LIMIT_S
+        while True:
+            try:
+                driver.base.seek_dock()
+                return
+            except MotionRefusedError:
+                status = driver.base.status()
+                if status.latched or status.reason in _AT_ONCE or driver.clock.now() > give_up:
+                    raise
+            driver.pause(driver.limits.period_s)
 
     def _seek(self, deadline: float) -> tuple[float, str]:
         """Wait for contact. Returns when it was made, and the fault if it was not."""

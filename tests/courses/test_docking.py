@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from courses.docking import contact_error, docked_fault, wilson_interval
-from drivers.types import BaseMode, BaseState, ChargingState, Pose
+from courses.docking import Dockyard, contact_error, docked_fault, wilson_interval
+from courses.driving import Driver
+from courses.model import DockingPlan
+from drivers.errors import MotionRefusedError
+from drivers.rooms import Dock
+from drivers.types import BaseMode, BaseState, ChargingState, MotionStatus, Pose, StopReason
 
 DOCKED = BaseState(
     time=0.0,
@@ -65,3 +71,59 @@ def test_the_wilson_interval_is_scipys(k_of_n: tuple[int, int]) -> None:
 def test_a_share_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="0 of 0"):
         wilson_interval(0, 0)
+
+
+@dataclass
+class RefusingDriver:
+    """Of a base that stands before its dock, whose guard refuses the first `refusals` runs for `reason`."""
+
+    refusals: int
+    reason: StopReason
+    now: float = 0.0
+    limits: Any = field(default_factory=lambda: SimpleNamespace(period_s=0.05))
+
+    @property
+    def clock(self) -> Any:
+        return SimpleNamespace(now=lambda: self.now)
+
+    @property
+    def base(self) -> Any:
+        return SimpleNamespace(seek_dock=self.seek, status=self.status, cancel_docking=self.stop)
+
+    def seek(self) -> None:
+        self.refusals -= 1
+        if self.refusals >= 0:
+            raise MotionRefusedError(f"docking is refused ({self.reason.value})")
+
+    def status(self) -> MotionStatus:
+        return cast("MotionStatus", SimpleNamespace(latched=False, reason=self.reason, detail="", docking=True))
+
+    def pause(self, seconds: float) -> BaseState:
+        self.now += seconds
+        return replace(DOCKED, time=self.now)
+
+    def stop(self) -> None:
+        self.now += 0.1
+
+
+def dock_with(driver: RefusingDriver) -> bool:
+    dock = cast("Dock", SimpleNamespace(name="A", pose=Pose(0.0, 0.0, 0.0)))
+    plan = DockingPlan(dock="A", attempts=1, time_limit_s=40.0, standoff_m=0.5)
+    return Dockyard(cast("Driver", driver), dock, plan).dock().docked
+
+
+def test_a_run_that_a_late_scan_keeps_from_starting_starts_with_the_next() -> None:
+    assert dock_with(RefusingDriver(20, StopReason.LIDAR_STALE))
+
+
+def test_a_run_that_may_not_start_for_long_is_given_up() -> None:
+    driver = RefusingDriver(1_000_000, StopReason.LIDAR_STALE)
+    with pytest.raises(MotionRefusedError, match="lidar_stale"):
+        dock_with(driver)
+    assert 5.0 < driver.now < 6.0
+
+
+def test_a_run_without_a_lease_is_not_tried_again() -> None:
+    driver = RefusingDriver(1, StopReason.LEASE_ENDED)
+    with pytest.raises(MotionRefusedError, match="lease_ended"):
+        dock_with(driver)
