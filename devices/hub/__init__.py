@@ -2,7 +2,7 @@
 
 from devices.hub.app import Hub
 from devices.hub.capabilities import Candidate, admits, misfit
-from devices.hub.gate import Gate, OpenGate, RefusedError
+from devices.hub.gate import Caller, Gate, OpenGate, RefusedError
 from devices.hub.lifecycle import HubSettings, Lifecycle
 from devices.hub.options import LabOptions, RecordOptions
 from devices.hub.provider import Ending, Placement, Provider, Verdict
@@ -11,6 +11,7 @@ from devices.hub.target import Call, Reply, Target, TargetError, Upstream
 
 __all__ = [
     "Call",
+    "Caller",
     "Candidate",
     "Ending",
     "Gate",

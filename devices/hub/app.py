@@ -15,7 +15,7 @@ import structlog
 from devices.hub import asgi, sockets, transfers
 from devices.hub.addresses import BIDI, CDP, KEY
 from devices.hub.asgi import ClientGoneError, Receive, Scope, Send, Visit, error_reply, json_reply
-from devices.hub.gate import Gate, OpenGate, RefusedError
+from devices.hub.gate import Caller, Gate, OpenGate, RefusedError
 from devices.hub.headers import first, to_target
 from devices.hub.lifecycle import HTTP_OK, HubSettings, Lifecycle
 from devices.hub.provider import Ending, Provider, Verdict
@@ -82,28 +82,28 @@ class Hub:
 
     async def _route(self, visit: Visit) -> Reply | None:
         """An answer of our own, or None when a target's was sent."""
-        name = await self._gate.enter(visit.scope)
+        caller = await self._gate.enter(visit.scope)
         path = visit.scope["raw_path"].removeprefix(self._raw_prefix).decode("latin-1")
         parts = path.split("/", 3)
         if len(parts) > 2 and parts[1] == "session" and parts[2]:
-            session = self._session(parts[2], name)
+            session = self._session(parts[2], caller)
             return await self._in_session(session, f"/{parts[3]}" if len(parts) == 4 else "", visit)
         if path in ("/session", "/session/"):
             if visit.method != "POST":
                 raise WebDriverError("unknown method", f"{visit.method} {path}: a session is opened with POST")
-            return await self._new_session(name, visit)
+            return await self._new_session(caller, visit)
         if path == "/status":
             return json_reply(await self._status())
         known = "POST /session, GET /status and what is below /session/{id}"
         raise WebDriverError("unknown command", f"{visit.method} {self._prefix}{path} is not known; known are {known}")
 
-    def _session(self, identifier: str, name: str) -> Session:
+    def _session(self, identifier: str, caller: Caller) -> Session:
         session = self.lifecycle.table.get(identifier)
         if session is None or session.ending:
             why = session.why if session else self.lifecycle.table.how_it_ended(identifier)
             told = f"session {identifier} has ended: {why}" if why else f"there is no session {identifier}"
             raise WebDriverError("invalid session id", told)
-        if not self._gate.may_use(name, session.owner):
+        if not self._gate.may_use(caller, session.owner):
             raise WebDriverError("invalid session id", f"session {identifier} belongs to somebody else")
         return session
 
@@ -120,14 +120,14 @@ class Hub:
 
     # New Session
 
-    async def _new_session(self, name: str, visit: Visit) -> Reply:
+    async def _new_session(self, caller: Caller, visit: Visit) -> Reply:
         body = await visit.whole_body(_LARGEST_NEW_SESSION)
         try:
             parameters = json.loads(body)
         except ValueError as exc:
             raise WebDriverError("invalid argument", f"the body is no JSON: {exc}") from None
         with asgi.Watching(visit.receive, after_s=0):
-            _, value = await self.lifecycle.open(parameters, name, self._websockets(visit.scope))
+            _, value = await self.lifecycle.open(parameters, caller, self._websockets(visit.scope))
         return json_reply(value)
 
     def _websockets(self, scope: Scope) -> str:

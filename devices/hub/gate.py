@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from devices.hub.asgi import Scope
@@ -19,21 +20,35 @@ class RefusedError(Exception):
         self.headers = headers
 
 
+class Caller(Protocol):
+    """Who sent a request, as the gate knows them; the provider of devices gets them as they are."""
+
+    @property
+    def name(self) -> str: ...
+
+
 class Gate(Protocol):
     """Tells people apart."""
 
-    async def enter(self, scope: Scope) -> str:
-        """Who asks, by name. Raises RefusedError. Of a websocket only its origin matters: its URL holds a secret."""
+    async def enter(self, scope: Scope) -> Caller:
+        """Who asks. Raises RefusedError. Of a websocket only its origin matters: its URL holds a secret."""
 
-    def may_use(self, name: str, owner: str) -> bool:
+    def may_use(self, caller: Caller, owner: str) -> bool:
         """Whether somebody may send commands to a session of `owner`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anybody:
+    """Whoever it is."""
+
+    name: str = "anybody"
 
 
 class OpenGate:
     """Lets everybody in, under one name."""
 
-    async def enter(self, scope: Scope) -> str:  # noqa: ARG002 - everybody is let in, whatever the request says
-        return "anybody"
+    async def enter(self, scope: Scope) -> Caller:  # noqa: ARG002 - everybody is let in, whatever the request says
+        return Anybody()
 
-    def may_use(self, name: str, owner: str) -> bool:
-        return name == owner
+    def may_use(self, caller: Caller, owner: str) -> bool:
+        return caller.name == owner

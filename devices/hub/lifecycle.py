@@ -15,6 +15,7 @@ import structlog
 from devices.healing import HealingMode
 from devices.hub.addresses import public_capabilities, sockets_of
 from devices.hub.capabilities import Candidate, process, request_for, with_defaults
+from devices.hub.gate import Caller
 from devices.hub.mending import Mender
 from devices.hub.options import LabOptions, RecordOptions
 from devices.hub.pictures import Pictures
@@ -69,7 +70,7 @@ class Lifecycle:
 
     # Beginning
 
-    async def open(self, parameters: Any, owner: str, websockets: str) -> tuple[Session, dict[str, Any]]:
+    async def open(self, parameters: Any, caller: Caller, websockets: str) -> tuple[Session, dict[str, Any]]:
         """A session for New Session's parameters, with the answer's value. `websockets`: their base URL, ours.
 
         Raises WebDriverError. Cancelled, it leaves nothing behind: neither a lease nor a session on a target.
@@ -77,19 +78,19 @@ class Lifecycle:
         if self._closing:
             raise WebDriverError("session not created", "the lab is shutting down; ask again when it is back")
         candidates = process(parameters)
-        placement = await self._acquire(candidates, owner)
+        placement = await self._acquire(candidates, caller)
         # From here on the device is ours. Whatever happens to the client, what was begun is brought to an end.
-        beginning = self._spawn(self._begin(placement, owner, websockets))
+        beginning = self._spawn(self._begin(placement, caller.name, websockets))
         try:
             return await asyncio.shield(beginning)
         except asyncio.CancelledError:
             self._spawn(self._undo(beginning))
             raise
 
-    async def _acquire(self, candidates: list[Candidate], owner: str) -> Placement:
+    async def _acquire(self, candidates: list[Candidate], caller: Caller) -> Placement:
         options = candidates[0].options
         timeout_s = options.queue_timeout_s or self._settings.queue_timeout_s
-        waiting = Waiting(owner, _describe(candidates))
+        waiting = Waiting(caller.name, _describe(candidates))
 
         def tell(reason: str) -> None:
             waiting.reason = reason
@@ -97,7 +98,7 @@ class Lifecycle:
         self.table.waiting.add(waiting)
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._provider.acquire(candidates, owner, tell)
+                return await self._provider.acquire(candidates, caller, tell)
         except TimeoutError:
             message = f"no device became free within {timeout_s:g} s: {waiting.reason}"
             hint = "ask again, or give lab:queueTimeout more seconds"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from devices.hub.capabilities import Candidate
+from devices.hub.gate import Caller
 from devices.hub.target import Target
 from devices.recording import Kept
 
@@ -68,7 +69,9 @@ class Placement(Protocol):
 class Provider(Protocol):
     """Finds devices for sessions."""
 
-    async def acquire(self, candidates: Sequence[Candidate], owner: str, waiting: Callable[[str], None]) -> Placement:
+    async def acquire(
+        self, candidates: Sequence[Candidate], caller: Caller, waiting: Callable[[str], None]
+    ) -> Placement:
         """A device for the first candidate that has one, now or as soon as one is free.
 
         `waiting` is told why it takes time, whenever that changes. Cancelled when nobody waits any more. Raises

@@ -3,58 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from devices.hub import RefusedError
+from devices.hub import Caller, RefusedError
 from devices.webdriver import WebDriverError
 from labctl.auth import LOCAL_ADMINISTRATOR, Principal, Resource, may
 from labctl.auth.tokens import presented
 from labctl.errors import LabError, NotAuthenticatedError
 
 PREFIX = "/webdriver"
-_REMEMBERED = 10_000
-# In the scope of a request that a step made: whose session it is. No request from outside can have it.
+# In the scope of a request that a step made: its `Asker`. No request from outside can have it.
 STEP = "labctl.step"
 _CHALLENGE = ((b"www-authenticate", b'Basic realm="labctl: the token is the password", charset="UTF-8"'),)
-_TOKEN: ContextVar[str | None] = ContextVar("webdriver_token", default=None)
+_BY_SECRET = Principal("holder of a session's secret")
 
 
-def token_of_request() -> str | None:
-    """The token that the request under way came with."""
-    return _TOKEN.get()
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """`devices.hub.Caller`. `token`: what the request came with, for another daemon to judge."""
+
+    principal: Principal
+    token: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.principal.name
+
+
+def asker(caller: Caller) -> Asker:
+    """Whom this gate let in."""
+    assert isinstance(caller, Asker)
+    return caller
 
 
 class PrincipalGate:
-    """`devices.hub.Gate`. `identify` says who sent a request, or raises LabError; `principals`: who came, by name."""
+    """`devices.hub.Gate`. `identify` says who sent a request, or raises LabError."""
 
     def __init__(self) -> None:
-        self.principals: dict[str, Principal] = {}
         self.identify: Callable[[MutableMapping[str, Any]], Principal] = lambda _scope: LOCAL_ADMINISTRATOR
 
-    async def enter(self, scope: MutableMapping[str, Any]) -> str:
-        """The name of whoever asks. Raises RefusedError for nobody known, and for pages of other sites."""
-        if (owner := scope.get(STEP)) is not None:
-            return str(owner)
+    async def enter(self, scope: MutableMapping[str, Any]) -> Asker:
+        """Who asks. Raises RefusedError for nobody known, and for pages of other sites."""
+        if (step := scope.get(STEP)) is not None:
+            return asker(step)
         if scope["type"] == "websocket":  # its path holds the session's own secret
             _check_origin(scope["headers"])
-            return ""
+            return Asker(_BY_SECRET)
         try:
             principal = self.identify(scope)
         except LabError as exc:
             challenge = _CHALLENGE if exc.status == NotAuthenticatedError.status else ()
             raise RefusedError(exc.status, WebDriverError("session not created", exc.detail), challenge) from exc
-        if self.principals.get(principal.name) is not principal:
-            if len(self.principals) >= _REMEMBERED:
-                self.principals.clear()
-            self.principals[principal.name] = principal
-        _TOKEN.set(presented(scope["headers"]))
-        return principal.name
+        return Asker(principal, presented(scope["headers"]))
 
-    def may_use(self, name: str, owner: str) -> bool:
+    def may_use(self, caller: Caller, owner: str) -> bool:
         """Whose session it is may, and whoever a policy lets."""
-        return name == owner or may(self.principals[name], "webdriver.use", Resource("webdriver", "", owner))
+        return caller.name == owner or may(asker(caller).principal, "webdriver.use", Resource("webdriver", "", owner))
 
 
 def _check_origin(headers: list[tuple[bytes, bytes]]) -> None:

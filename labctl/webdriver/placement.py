@@ -22,6 +22,7 @@ from labctl.leases import Leases
 from labctl.store import ArtifactStore, Store, findings
 from labctl.webdriver import books
 from labctl.webdriver.books import SessionRun
+from labctl.webdriver.occupancy import Occupancy
 from labctl.webdriver.targets import Targets
 
 Result = TypeVar("Result")
@@ -48,9 +49,9 @@ class Parts:
         return await asyncio.get_running_loop().run_in_executor(self.threads, work, *arguments)
 
 
-@dataclass(frozen=True)
-class LabPlacement:
-    """A leased device. `own_lease`: it ends with the session."""
+@dataclass(kw_only=True)
+class _Held:
+    """What every device that is held for a session has. `own_lease`: it ends with the session."""
 
     parts: Parts
     device: str
@@ -59,9 +60,28 @@ class LabPlacement:
     run: SessionRun
     folder: Path
     own_lease: bool
-    log_offset: int
-    sessions: dict[str, int]  # of each device
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    async def give_up_lease(self, reason: str) -> None:
+        """Give back the lease of a session that has ended, where it was the session's own."""
+        if self.own_lease:
+            await self.parts.run(self._release, reason)
+
+    def _release(self, reason: str) -> None:
+        lease = self.run.lease
+        self.parts.renewed.discard(lease)
+        try:
+            self.parts.leases.release(lease, f"its WebDriver session ended: {reason}")
+        except LabError as exc:  # it had run out or was taken away, which may be why the session ended
+            log.info("the lease of a session was over", device=self.device, error=str(exc))
+
+
+@dataclass(kw_only=True)
+class LabPlacement(_Held):
+    """A device of this daemon. `log_offset`: where the log of its server was; `occupied`: the devices with sessions."""
+
+    log_offset: int
+    occupied: Occupancy
 
     async def began(self, session: str, capabilities: Mapping[str, Any]) -> None:
         told = {name: capabilities.get(name) for name in ("browserName", "browserVersion", "platformName")}
@@ -90,13 +110,14 @@ class LabPlacement:
 
     async def free(self, ending: Ending) -> None:
         """Raises LabError when the database takes nothing; the lease then runs out by itself."""
-        if ending.suspect:
-            await self.parts.run(self.parts.targets.look_after, self.device, ending.reason)
-        self.sessions[self.device] -= 1
-        if self.device in self.parts.targets.phones.sections:
-            await self.parts.run(self._leave_phone)
-        if self.own_lease:
-            await self.parts.run(release, self.parts, self.device, self.run.lease, ending.reason)
+        try:
+            if ending.suspect:
+                await self.parts.run(self.parts.targets.look_after, self.device, ending.reason)
+            if self.device in self.parts.targets.phones.sections:
+                await self.parts.run(self._leave_phone)
+        finally:
+            self.occupied.leave(self.device)
+            await self.give_up_lease(ending.reason)
 
     def _leave_phone(self) -> None:
         """Take a phone's log, and make it clean for whoever comes next."""
@@ -143,21 +164,12 @@ class LabPlacement:
         self.parts.store.submit(lambda transaction: transaction.emit(kind, **about, **data))
 
 
-@dataclass
-class PlacementElsewhere:
+@dataclass(kw_only=True)
+class PlacementElsewhere(_Held):
     """A device of another daemon: that daemon's endpoint is the target, which keeps the books and what is recorded.
 
-    `run`: as that daemon says it, its lease alone until the session has begun. `own_lease`: it ends with the session.
+    `run`: as that daemon says it, its lease alone until the session has begun.
     """
-
-    parts: Parts
-    device: str
-    target: Target
-    candidates: Sequence[Candidate]
-    run: SessionRun
-    folder: Path
-    own_lease: bool
-    about: Mapping[str, Any] = field(default_factory=dict)
 
     async def began(self, session: str, capabilities: Mapping[str, Any]) -> None:  # noqa: ARG002 - of the protocol
         job, run, lease = (str(capabilities.get(f"lab:{name}", "")) for name in ("job", "run", "lease"))
@@ -167,20 +179,10 @@ class PlacementElsewhere:
         """The other daemon heals, and notes it."""
 
     async def free(self, ending: Ending) -> None:
-        if self.own_lease:
-            await self.parts.run(release, self.parts, self.device, self.run.lease, ending.reason)
+        await self.give_up_lease(ending.reason)
 
     async def conclude(self, ending: Ending, files: Sequence[Kept]) -> None:  # noqa: ARG002 - of the protocol
         await self.parts.run(lambda: shutil.rmtree(self.folder, ignore_errors=True))
-
-
-def release(parts: Parts, device: str, lease: str, reason: str) -> None:
-    """Give back the lease of a session that has ended."""
-    parts.renewed.discard(lease)
-    try:
-        parts.leases.release(lease, f"its WebDriver session ended: {reason}")
-    except LabError as exc:  # it had run out or was taken away, which may be why the session ended
-        log.info("the lease of a session was over", device=device, error=str(exc))
 
 
 Placed = LabPlacement | PlacementElsewhere

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 import sqlalchemy as sa
 import structlog
 
-from devices.hub import Candidate, LabOptions, Target
+from devices.hub import Caller, Candidate, Ending, LabOptions, Target, Verdict
 from devices.hub.options import NOTHING
 from devices.webdriver import WebDriverError
 from drivers.errors import DeviceError
@@ -37,7 +37,8 @@ from labctl.webdriver.catalogue import (
     why_none,
     worded,
 )
-from labctl.webdriver.gate import PREFIX, token_of_request
+from labctl.webdriver.gate import PREFIX, Asker, asker
+from labctl.webdriver.occupancy import Occupancy
 from labctl.webdriver.placement import LabPlacement, Parts, Placed, PlacementElsewhere
 
 log = structlog.get_logger(__name__)
@@ -46,17 +47,23 @@ LEASE_S = 30.0
 _EXPLAIN_EVERY_S = 5.0  # what a request waits for changes, and a wake-up may be lost
 # The daemon of the device has time limits of its own and says what came of them; these are for a daemon that is stuck.
 _ELSEWHERE_START_S, _ELSEWHERE_COMMAND_S = 900.0, 3600.0
+# A device that changed hands may have a session of its last lease that still quits: longer than the hub gives that.
+_LEFT_WITHIN_S = 25.0
+_NOBODY_WAITS = "its client went away, or waited long enough"
 _NOT_PASSED_ON = frozenset({"lab:device", "lab:labels", "lab:queueTimeout"})
 
 
 @dataclass(frozen=True)
 class _Request:
-    """A request for a session. `token`: what its client came with, for another daemon to judge."""
+    """A request for a session."""
 
-    principal: Principal
+    asker: Asker
     candidates: Sequence[Candidate]
     catalogue: Catalogue
-    token: str | None
+
+    @property
+    def principal(self) -> Principal:
+        return self.asker.principal
 
     def fitting(self) -> list[list[str]]:
         """The devices that would do, for each candidate. Raises WebDriverError when there are none."""
@@ -81,26 +88,25 @@ class _Request:
 
 
 class LabProvider:
-    """`devices.hub.Provider` over the lab's leases. `principals`: those who asked lately, by name."""
+    """`devices.hub.Provider` over the lab's leases."""
 
-    def __init__(self, parts: Parts, principals: Mapping[str, Principal]) -> None:
+    def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._principals = principals
         self._own = own_offers(parts.targets.configs)
-        self._sessions: dict[str, int] = dict.fromkeys(self._own, 0)
+        self._occupied = Occupancy()
 
-    async def acquire(self, candidates: Sequence[Candidate], owner: str, waiting: Callable[[str], None]) -> Placed:
+    async def acquire(self, candidates: Sequence[Candidate], caller: Caller, waiting: Callable[[str], None]) -> Placed:
         """A device for the first candidate that has one. Raises WebDriverError."""
         run = self._parts.run
         try:
             catalogue = {**await run(self._elsewhere), **self._own}
-            request = _Request(self._principals[owner], candidates, catalogue, token_of_request())
+            request = _Request(asker(caller), candidates, catalogue)
             fitting = request.fitting()
             options = next(each for each, devices in zip(candidates, fitting, strict=True) if devices).options
             if options.job is not None:
-                return await run(self._join, request, options)
+                return await self._placed(self._join, request, options)
             if options.lease is not None:
-                return await run(self._on_lease, request, options)
+                return await self._placed(self._on_lease, request, options)
             return await self._leased(request, fitting, waiting)
         except LabError as exc:
             raise WebDriverError("session not created", exc.detail) from exc
@@ -159,21 +165,49 @@ class LabProvider:
             state = await until_ready(parts.store, lease)
         if state != "active":
             raise WebDriverError("session not created", f"the request for a device was ended: it is {state}")
-        return await parts.run(self._begin, request, lease)
+        return await self._placed(self._begin, request, lease)
+
+    async def _placed(self, place: Callable[..., Placed], *arguments: Any) -> Placed:
+        """What `place` gives; a thread cannot be cancelled, so what nobody waits for any more is given back."""
+        placing = asyncio.ensure_future(self._parts.run(place, *arguments))
+        try:
+            return await asyncio.shield(placing)
+        except asyncio.CancelledError:
+            with contextlib.suppress(Exception):
+                placement = await placing
+                ending = Ending(Verdict.CANCELLED, _NOBODY_WAITS)
+                await placement.free(ending)
+                await placement.conclude(ending, [])
+            raise
 
     def _begin(self, request: _Request, lease: str) -> Placed:
-        def write(transaction: Transaction) -> tuple[str, SessionRun | None]:
-            grant = books.held(transaction, lease)
-            device = grant.roles[LANE]
-            if request.catalogue[device].daemon is not None:
-                return device, None
-            told = document(request.admitted(device))
-            return device, books.begin(transaction, grant, device, request.principal.name, told)
-
-        device, run = self._parts.store.write(write)
-        if run is None:
+        device = self._parts.store.write(lambda transaction: books.held(transaction, lease)).roles[LANE]
+        if request.catalogue[device].daemon is not None:
             return self._placement_elsewhere(device, request, lease, own_lease=True)
-        return self._placement(device, request, run, own_lease=True)
+        if not self._occupied.take(device, _LEFT_WITHIN_S):
+            message = f"{device}: the session of the lease before has not ended within {_LEFT_WITHIN_S:g} s"
+            raise WebDriverError("session not created", message, data={"device": device})
+        with self._leaving_on_failure(device):
+            run = self._book(request, lease, device)
+            return self._placement(device, request, run, own_lease=True)
+
+    def _book(self, request: _Request, lease: str, device: str) -> SessionRun:
+        """A run of the session's own in the history, on an active lease."""
+        told, owner = document(request.admitted(device)), request.principal.name
+
+        def write(transaction: Transaction) -> SessionRun:
+            return books.begin(transaction, books.held(transaction, lease), device, owner, told)
+
+        return self._parts.store.write(write)
+
+    @contextlib.contextmanager
+    def _leaving_on_failure(self, device: str) -> Iterator[None]:
+        """For what comes between a device being taken and its placement, which leaves it."""
+        try:
+            yield
+        except BaseException:
+            self._occupied.leave(device)
+            raise
 
     def _on_lease(self, request: _Request, options: LabOptions) -> Placed:
         """A session on a lease that its client holds already."""
@@ -183,9 +217,9 @@ class LabProvider:
         device = self._free_one(grant.devices, request, f"lease {lease}")
         if request.catalogue[device].daemon is not None:
             return self._placement_elsewhere(device, request, lease, own_lease=False)
-        told = document(request.admitted(device))
-        run = self._parts.store.write(lambda transaction: books.begin(transaction, grant, device, who.name, told))
-        return self._placement(device, request, run, own_lease=False)
+        with self._leaving_on_failure(device):
+            run = self._book(request, lease, device)
+            return self._placement(device, request, run, own_lease=False)
 
     def _join(self, request: _Request, options: LabOptions) -> Placed:
         """A session within the run of a job, on one of the job's devices."""
@@ -195,22 +229,25 @@ class LabProvider:
         device = self._free_one(grant.devices, request, f"the job {run.job}")
         if request.catalogue[device].daemon is not None:
             return self._placement_elsewhere(device, request, None, own_lease=False)
-        return self._placement(device, request, run, own_lease=False)
+        with self._leaving_on_failure(device):
+            return self._placement(device, request, run, own_lease=False)
 
     def _free_one(self, held: Sequence[str], request: _Request, holder: str) -> str:
+        """A device among those held that would do and has no session. One of this daemon's is taken by this."""
         offers = {name: request.catalogue[name] for name in held if name in request.catalogue}
         fitting = [name for name, offer in offers.items() if any(offer.fits(name, each) for each in request.candidates)]
         if not fitting:
             there = ", ".join(held)
             raise WebDriverError("session not created", f"{holder} holds no device that would do; it holds {there}")
         for device in fitting:
-            if not self._sessions.get(device, 0):  # another daemon knows its own, and refuses
+            elsewhere = offers[device].daemon is not None  # that daemon knows whether it has one, and refuses
+            if elsewhere or self._occupied.take(device):
                 return device
         message = f"{', '.join(fitting)}: there is a session already, and the device takes one; end that one first"
         raise WebDriverError("session not created", message, data={"device": fitting[0]})
 
     def _placement(self, device: str, request: _Request, run: SessionRun, *, own_lease: bool) -> LabPlacement:
-        folder = self._parts.scratch / f"{run.run}-webdriver-{device}-{self._sessions[device]}"
+        folder = self._parts.scratch / f"{new_id()}-webdriver-{device}"
         try:
             self._parts.targets.phones.begin(device, run.lease)
         except DeviceError as exc:
@@ -218,7 +255,6 @@ class LabProvider:
             self._parts.store.write(lambda transaction: books.finish(transaction, run, "errored", reason))
             raise
         folder.mkdir(parents=True)
-        self._sessions[device] += 1
         return LabPlacement(
             parts=self._parts,
             device=device,
@@ -228,7 +264,7 @@ class LabProvider:
             folder=folder,
             own_lease=own_lease,
             log_offset=self._parts.targets.log_size(device),
-            sessions=self._sessions,
+            occupied=self._occupied,
             about={"lab:job": run.job, "lab:run": run.run, "lab:lease": run.lease},
         )
 
@@ -250,7 +286,7 @@ class LabProvider:
             parts=self._parts,
             device=device,
             target=Target(
-                url=_endpoint(url, request.token),
+                url=_endpoint(url, request.asker.token),
                 hub=True,
                 start_timeout_s=_ELSEWHERE_START_S,
                 command_timeout_s=_ELSEWHERE_COMMAND_S,
@@ -273,11 +309,10 @@ class LabProvider:
         return worded(self._parts.store.write(work))
 
     def _give_up(self, lease: str) -> None:
-        reason = "its client went away, or waited long enough"
         self._parts.renewed.discard(lease)
-        if not self._parts.leases.withdraw(lease, reason):
+        if not self._parts.leases.withdraw(lease, _NOBODY_WAITS):
             try:
-                self._parts.leases.release(lease, reason)
+                self._parts.leases.release(lease, _NOBODY_WAITS)
             except LabError as exc:
                 log.info("a lease that nobody wants was over", lease=lease, error=str(exc))
 

@@ -26,7 +26,7 @@ from labctl.leases import Leases
 from labctl.store import ArtifactStore, Store
 from labctl.store.leasing import Grant
 from labctl.store.tables import runs
-from labctl.webdriver.gate import PREFIX, PrincipalGate
+from labctl.webdriver.gate import PREFIX, Asker, PrincipalGate
 from labctl.webdriver.placement import Parts, Placed
 from labctl.webdriver.placing import LEASE_S, LabProvider
 from labctl.webdriver.targets import Targets
@@ -64,7 +64,7 @@ class WebDriverService:
         self.targets.on_lost = self._lost
         self.gate = PrincipalGate()
         self._parts = Parts(store, leases, artifacts, self.targets, data / "scratch", self._threads)
-        provider = LabProvider(self._parts, self.gate.principals)
+        provider = LabProvider(self._parts)
         # Clients of BiDi take /session/{id} at the root and nothing else for a websocket's path.
         settings = HubSettings()
         self.hub = Hub(provider, self._recorder, prefix=PREFIX, sockets_below="", settings=settings, gate=self.gate)
@@ -118,9 +118,8 @@ class WebDriverService:
 
         Blocks until it is open. Raises `devices.webdriver.WebDriverError`, UnavailableError.
         """
-        self.gate.principals[principal.name] = principal
         parameters = {"capabilities": {"alwaysMatch": {**capabilities, "lab:job": run}}}
-        opening = self.hub.lifecycle.open(parameters, principal.name, self._address)
+        opening = self.hub.lifecycle.open(parameters, Asker(principal), self._address)
         session, value = self.in_loop(opening, _OPEN_WITHIN_S)
         return OpenSession(session.id, session.device, value["capabilities"])
 

@@ -12,7 +12,7 @@ from devices.hub.asgi import Message
 from devices.webdriver import WebDriverError
 from labctl.auth import Principal
 from labctl.errors import LabError, LabFailureError, NotFoundError, UnavailableError
-from labctl.webdriver.gate import PREFIX, STEP
+from labctl.webdriver.gate import PREFIX, STEP, Asker
 from labctl.webdriver.service import OpenSession, WebDriverService
 
 _ANSWER_WITHIN_S = 3600.0  # the target's own time limit ends a command long before
@@ -24,7 +24,7 @@ class StepSessions:
     def __init__(self, service: WebDriverService) -> None:
         self._service = service
         self._lock = threading.Lock()
-        self._open: dict[tuple[str, str], tuple[OpenSession, str]] = {}  # with whose it is
+        self._open: dict[tuple[str, str], tuple[OpenSession, Principal]] = {}  # with whose it is
         self._notes: dict[tuple[str, str], dict[str, Any]] = {}
 
     def open(self, run: str, device: str, holder: str, capabilities: dict[str, Any]) -> dict[str, Any]:
@@ -40,7 +40,7 @@ class StepSessions:
             raise LabFailureError(exc.detail) from exc
         with self._lock:
             self._forget_ended()
-            self._open[run, device] = opened, asker.name
+            self._open[run, device] = opened, asker
             self._notes[run, device] = {}
         return opened.capabilities
 
@@ -67,7 +67,7 @@ class StepSessions:
             ],
             "client": None,
             "server": None,
-            STEP: owner,
+            STEP: Asker(owner),
         }
         try:
             status, text = self._service.in_loop(_exchange(self._service, scope, payload), _ANSWER_WITHIN_S)
@@ -111,7 +111,7 @@ class StepSessions:
         with self._lock:
             return self._notes.get((run, device), {})
 
-    def _of(self, run: str, device: str) -> tuple[OpenSession, str]:
+    def _of(self, run: str, device: str) -> tuple[OpenSession, Principal]:
         with self._lock:
             found = self._open.get((run, device))
         if found is None:

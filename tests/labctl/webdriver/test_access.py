@@ -58,6 +58,25 @@ def test_who_is_not_allowed_gets_no_device_and_nobody_else_s_session(http, token
         assert anna.get(f"/webdriver/session/{session}/url").status_code == 200
 
 
+def test_each_request_is_judged_by_the_token_it_came_with(http, tokens, url):
+    """Another token of the same person, with more rights, may be used while a request still comes in."""
+    administrator = {"Authorization": f"Bearer {tokens['anna']}"}
+    made = http.post("/api/v1/tokens", json={"principal": "anna", "administrator": False}, headers=administrator)
+    credentials = base64.b64encode(f"user:{made.json()['token']}".encode()).decode()
+    body = b'{"capabilities": {}}'
+    connection = http_connection(url.removeprefix("http://"))
+    connection.putrequest("POST", "/webdriver/session")
+    connection.putheader("Authorization", f"Basic {credentials}")
+    connection.putheader("Content-Length", str(len(body)))
+    connection.endheaders(body[:1])
+    assert http.get("/webdriver/status", headers=administrator).status_code == 200
+    connection.send(body[1:])
+    refused = json.loads(connection.getresponse().read())["value"]
+    connection.close()
+    assert refused["error"] == "session not created"
+    assert "webdriver.open" in refused["message"]
+
+
 def test_only_devices_that_somebody_may_use_are_taken(daemon, http, tokens, tmp_path):
     policy = tmp_path / "policy.yaml"
     policy.write_text(

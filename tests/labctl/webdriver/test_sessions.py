@@ -7,16 +7,22 @@ import json
 import os
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
+import sqlalchemy as sa
 from _webdriver_target import answer
 
+from devices.hub.capabilities import process
 from devices.webdriver import WebDriverError
 from labctl.auth import LOCAL_ADMINISTRATOR
 from labctl.cli.exits import ExpectedError
 from labctl.cli.sessions import end_session, show_sessions
 from labctl.steps import Outcome, Verdict
 from labctl.store import running
+from labctl.store.tables import runs
+from labctl.webdriver.gate import Asker
 
 
 def devices(http):
@@ -185,6 +191,21 @@ class TestOnALeaseOfOnesOwn:
         begin(**{"lab:lease": lease})
         assert "there is a session already" in refused(http, **{"lab:lease": lease})["message"]
 
+    def test_of_many_asked_for_at_once_the_device_takes_one(self, lease, url):
+        everybody = threading.Barrier(8)
+
+        def ask(_):
+            with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+                everybody.wait(30)
+                wanted = {"capabilities": {"alwaysMatch": {"lab:lease": lease, "browserName": "trivial"}}}
+                return client.post("/webdriver/session", json=wanted)
+
+        with ThreadPoolExecutor(8) as threads:
+            answers = list(threads.map(ask, range(8)))
+        assert sorted(each.status_code for each in answers) == [200] + [500] * 7
+        told = {each.json()["value"].get("message") for each in answers} - {None}
+        assert told == {"left: there is a session already, and the device takes one; end that one first"}
+
     def test_a_lease_without_such_a_device_is_refused(self, http, lease):
         message = refused(http, **{"lab:lease": lease, "platformName": "Android"})["message"]
         assert "holds no device that would do; it holds left" in message
@@ -196,6 +217,37 @@ class TestOnALeaseOfOnesOwn:
         run = ended(value["capabilities"]["lab:run"])
         assert (run["verdict"], run["reason"]) == ("cancelled", "its lease ended: enough")
         assert target.commands()[-2:] == ["DELETE /session/*/actions", "DELETE /session/*"]
+
+
+def test_a_device_is_left_when_nobody_waits_for_its_session_any_more(daemon, begin, monkeypatch, ended):
+    """The request is withdrawn while a thread writes its books: threads cannot be cancelled."""
+    targets, reached, go = daemon.webdriver.targets, threading.Event(), threading.Event()
+    target_of = targets.target
+    begun = []
+
+    def slow(device):
+        reached.set()
+        assert go.wait(30)
+        return target_of(device)
+
+    async def withdraw():
+        provider = daemon.webdriver.hub.lifecycle._provider
+        wanted = process({"capabilities": {"alwaysMatch": {"lab:device": "left"}}})
+        asking = asyncio.create_task(provider.acquire(wanted, Asker(LOCAL_ADMINISTRATOR), lambda _: None))
+        assert await asyncio.to_thread(reached.wait, 30)
+        with daemon.store.read() as connection:
+            begun.append(connection.execute(sa.select(runs.c.id)).scalar_one())
+        asking.cancel()
+        go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+    with monkeypatch.context() as patch:
+        patch.setattr(targets, "target", slow)
+        asyncio.run(withdraw())
+    run = ended(begun[0])
+    assert (run["verdict"], run["reason"]) == ("cancelled", "its client went away, or waited long enough")
+    assert begin(**{"lab:device": "left"})["capabilities"]["lab:device"] == "left"
 
 
 class TestWithinAJob:
