@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ def main(arguments: list[str]) -> int:
         settings = GuardSettings.from_json(Path(arguments[0]).read_bytes())
     except (OSError, ValueError) as exc:
         return _fail(f"{arguments[0]}: {exc}", 2)
+    gc.freeze()  # what was imported stays: looking through it for garbage again and again would make a round late
     try:
         serve(settings)
     except DeviceError as exc:
