@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import socket
+import time
 from pathlib import Path
+from typing import Any
 
 import serial
 from serial.urlhandler.protocol_socket import Serial as SocketSerial
@@ -32,6 +35,10 @@ def open_serial_line(url: str, baud_rate: int, read_timeout_s: float, write_time
         line: serial.SerialBase
         if port.startswith("socket://"):
             line = _TcpLine(port, timeout=read_timeout_s, write_timeout=write_timeout_s)
+        elif local:
+            line = _LocalLine(
+                port, baudrate=baud_rate, timeout=read_timeout_s, write_timeout=write_timeout_s, exclusive=True
+            )
         else:
             line = serial.serial_for_url(
                 port,
@@ -39,17 +46,34 @@ def open_serial_line(url: str, baud_rate: int, read_timeout_s: float, write_time
                 timeout=read_timeout_s,
                 # pyserial's rfc2217:// takes no time-out for writing; its socket gives up after 5 s.
                 write_timeout=None if port.startswith("rfc2217://") else write_timeout_s,
-                exclusive=True if local else None,
             )
     except (serial.SerialException, ValueError, OSError) as exc:
         raise DeviceUnreachableError(_explain(url, port, local, exc)) from exc
     return line
 
 
+class _LocalLine(serial.Serial):
+    """pyserial's serial port, but whose write fails only where the line does not take the bytes in time.
+
+    pyserial's fails also where the line took them all at once and this process was not run for that long after.
+    """
+
+    def write(self, data: Any, /) -> int:
+        if not self.is_open:
+            raise serial.PortNotOpenError
+        return _write_all(self.fileno(), bytes(data), self.write_timeout)
+
+
 class _TcpLine(SocketSerial):
-    """pyserial's `socket://`, but without delayed small writes, and closed for good where the far end went first."""
+    """pyserial's `socket://`, but without delayed small writes, closed for good where the far end went first, and with
+    the same care for writes."""
 
     _socket: socket.socket | None
+
+    def write(self, data: Any, /) -> int:
+        if not self.is_open or self._socket is None:
+            raise serial.PortNotOpenError
+        return _write_all(self._socket.fileno(), bytes(data), self.write_timeout)
 
     def open(self) -> None:
         super().open()
@@ -62,6 +86,27 @@ class _TcpLine(SocketSerial):
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def _write_all(descriptor: int, data: bytes, timeout_s: float | None) -> int:
+    """Raises SerialTimeoutException when the line took not all in time, SerialException when it took nothing at all."""
+    until = None if timeout_s is None else time.monotonic() + timeout_s
+    left = memoryview(data)
+    room = select.poll()
+    room.register(descriptor, select.POLLOUT)
+    while True:
+        over = until is not None and time.monotonic() >= until  # as it was before the line is tried once more
+        try:
+            left = left[os.write(descriptor, left) :]
+        except BlockingIOError:
+            pass
+        except OSError as exc:
+            raise serial.SerialException(f"write failed: {exc}") from exc
+        if not left:
+            return len(data)
+        if over:
+            raise serial.SerialTimeoutException("Write timeout")
+        room.poll(None if until is None else max(0.0, until - time.monotonic()) * 1000)
 
 
 def holder_of(port: str) -> str | None:

@@ -1,11 +1,14 @@
 """Serial lines opened exclusively, and errors that say who is in the way."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
+import serial
 
 from drivers.errors import DeviceUnreachableError
 from drivers.serial_line import holder_of, open_serial_line
@@ -62,3 +65,23 @@ def test_what_is_no_serial_line_is_told_plainly(tmp_path):
     for url in (str(tmp_path / "letter"), "nonsense://x", "socket://no-port-given"):
         with pytest.raises(DeviceUnreachableError, match="cannot"):
             open_serial_line(url, 115200, 0.1, 0.1)
+
+
+def test_bytes_that_the_line_took_are_written_however_late_this_process_runs(pty):
+    """pyserial's own write fails here: the time is over before it looks whether there is room for more."""
+    with closing(open_serial_line(pty, 115200, 0.1, 1e-9)) as line:
+        assert [line.write(b"stop") for _ in range(20)] == [4] * 20
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"socket://127.0.0.1:{server.getsockname()[1]}"
+        with closing(open_serial_line(url, 115200, 0.1, 1e-9)) as line, server.accept()[0] as far:
+            assert line.write(b"stop") == 4
+            assert far.recv(4) == b"stop"
+
+
+def test_a_line_that_takes_no_bytes_fails_a_write_and_one_that_is_closed_too(pty):
+    line = open_serial_line(pty, 115200, 0.1, 0.05)
+    with pytest.raises(serial.SerialTimeoutException):
+        line.write(bytes(1 << 20))
+    line.close()
+    with pytest.raises(serial.PortNotOpenError):
+        line.write(b"stop")
