@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 
-from devices.webdriver import ELEMENT_KEY, WebDriverError
+from devices.webdriver import ELEMENT_KEY, WebDriverError, read_json
 from drivers.errors import DeviceUnreachableError
 
 
@@ -140,7 +140,7 @@ class HttpWire:
                 f"the WebDriver server at {self._where} did not answer {method} {path}: {exc or type(exc).__name__}"
             ) from None
         try:
-            value = json.loads(text)["value"]
+            value = read_json(text)["value"]
         except (ValueError, KeyError, TypeError):
             raise WebDriverError(
                 "unknown error", f"{self._where} answered {method} {path} with HTTP {answer.status}: {text[:200]!r}"

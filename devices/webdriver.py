@@ -1,8 +1,9 @@
-"""What W3C WebDriver says: errors with their HTTP statuses and shape on the wire, element keys, locators of pages."""
+"""What W3C WebDriver says: errors with their HTTP statuses and shape on the wire, bodies, element keys, locators."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Any, NoReturn
 
 ELEMENT_KEY = "element-6066-11e4-a52e-4f735466cecf"  # section 12.1, the web element identifier
 
@@ -59,6 +60,22 @@ class WebDriverError(Exception):
         if self.data is not None:
             value["data"] = self.data
         return {"value": value}
+
+
+def read_json(body: bytes | str) -> Any:
+    """A body as it came from somebody else. Raises ValueError, also for what no JSON allows (NaN) and nobody nests."""
+    text = body if isinstance(body, str) else body.decode(json.detect_encoding(body), "surrogatepass")
+    try:
+        return _DECODE(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _no_json(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+_DECODE = json.JSONDecoder(parse_constant=_no_json).decode  # json.loads would make one for each body
 
 
 def page_locator(using: str, value: str) -> tuple[str, str]:

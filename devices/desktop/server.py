@@ -21,7 +21,7 @@ from devices.desktop.context import Command, Context
 from devices.desktop.interact import Interaction
 from devices.desktop.performing import release
 from devices.desktop.session import Session
-from devices.webdriver import WebDriverError
+from devices.webdriver import WebDriverError, read_json
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -210,7 +210,7 @@ async def _read(receive: Receive) -> bytes:
 
 def _parse(raw: bytes) -> dict[str, Any]:
     try:
-        body = json.loads(raw or b"null")
+        body = read_json(raw or b"null")
     except ValueError as error:
         raise WebDriverError("invalid argument", f"the body is no JSON: {error}") from error
     if not isinstance(body, dict):

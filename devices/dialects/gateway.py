@@ -6,7 +6,6 @@ Sessions that a JSON Wire client opens (it sends `desiredCapabilities` alone) go
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import uuid
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from devices.dialects.errors import wire_error
 from devices.dialects.flavours import Flavour
 from devices.dialects.session import COMMANDS, Command, WireSession
 from devices.dialects.wire import WireLink
-from devices.webdriver import WebDriverError
+from devices.webdriver import WebDriverError, read_json
 from drivers.errors import DeviceError
 
 _LONGEST_REQUEST = 64 << 20
@@ -215,7 +214,7 @@ async def _body(request: web.Request) -> dict[str, Any]:
     if not text.strip():
         return {}
     try:
-        document = json.loads(text)
+        document = read_json(text)
     except ValueError as exc:
         raise WebDriverError("invalid argument", f"the body is no JSON: {exc}") from None
     if not isinstance(document, dict):

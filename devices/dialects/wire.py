@@ -130,7 +130,7 @@ def _parse(url: str, method: str, path: str, http_status: int, payload: bytes) -
     text = payload.decode("utf-8-sig", "replace")
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         if http_status in (404, 405, 501):  # plain text says that the command is unknown
             return WireAnswer(http_status, 9, text.strip())
         if http_status == 400:  # ... and here what went wrong with it

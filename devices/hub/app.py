@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import AsyncIterator
 from secrets import compare_digest
@@ -23,10 +22,11 @@ from devices.hub.sessions import Session
 from devices.hub.target import Call, Reply, TargetError
 from devices.hub.upstream import length_of
 from devices.recording import Command, Recorder
-from devices.webdriver import HTTP_STATUS, WebDriverError
+from devices.webdriver import HTTP_STATUS, WebDriverError, read_json
 
 log = structlog.get_logger(__name__)
 _LARGEST_NEW_SESSION = 64 << 20  # capabilities carry browser profiles and extensions
+_OLD_PREFIX = b"/wd/hub"  # where Selenium 3 and Appium 1 had everything, as many addresses in test suites still say
 _CUT = "the target's body broke off; the connection is cut, since the status is out already"
 
 
@@ -83,7 +83,7 @@ class Hub:
     async def _route(self, visit: Visit) -> Reply | None:
         """An answer of our own, or None when a target's was sent."""
         caller = await self._gate.enter(visit.scope)
-        path = visit.scope["raw_path"].removeprefix(self._raw_prefix).decode("latin-1")
+        path = visit.scope["raw_path"].removeprefix(self._raw_prefix).removeprefix(_OLD_PREFIX).decode("latin-1")
         parts = path.split("/", 3)
         if len(parts) > 2 and parts[1] == "session" and parts[2]:
             session = self._session(parts[2], caller)
@@ -123,7 +123,7 @@ class Hub:
     async def _new_session(self, caller: Caller, visit: Visit) -> Reply:
         body = await visit.whole_body(_LARGEST_NEW_SESSION)
         try:
-            parameters = json.loads(body)
+            parameters = read_json(body)
         except ValueError as exc:
             raise WebDriverError("invalid argument", f"the body is no JSON: {exc}") from None
         with asgi.Watching(visit.receive, after_s=0):
@@ -238,7 +238,7 @@ class Hub:
     def _declare(self, session: Session, body: bytes) -> Reply:
         """The client's own verdict on what it tested: POST /session/{id}/lab/verdict."""
         try:
-            document = json.loads(body)
+            document = read_json(body)
             verdict, reason = document["verdict"], document.get("reason", "")
         except (ValueError, KeyError, TypeError, AttributeError):
             verdict, reason = None, ""
@@ -291,6 +291,6 @@ class Hub:
 
 def _value(reply: Reply) -> Any:
     try:
-        return json.loads(reply.whole())["value"]
+        return read_json(reply.whole())["value"]
     except (ValueError, KeyError, TypeError):
         return None

@@ -25,7 +25,7 @@ from devices.hub.target import JSON_HEADERS, Call, Reply, TargetError
 from devices.hub.transfers import DOWNLOADS_ENABLED, preferences_for
 from devices.hub.upstream import Client
 from devices.recording import Recorder
-from devices.webdriver import HTTP_STATUS, WebDriverError
+from devices.webdriver import HTTP_STATUS, WebDriverError, read_json
 
 Result = TypeVar("Result")
 log = structlog.get_logger(__name__)
@@ -354,7 +354,7 @@ def _parse_created(reply: Reply, device: str, *, named: bool) -> tuple[str, dict
     """The session that a target began. `named`: its errors name the device already."""
     body = reply.whole()
     try:
-        value = json.loads(body)["value"]
+        value = read_json(body)["value"]
     except (ValueError, KeyError, TypeError):
         value = None
     if isinstance(value, dict) and reply.status == HTTP_OK:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from devices.healing import Heal, Healer, HealingMode, Locator, SourceError
 from devices.hub.target import JSON_HEADERS, Call, Reply, TargetError
-from devices.webdriver import page_locator
+from devices.webdriver import page_locator, read_json
 
 if TYPE_CHECKING:
     from devices.hub.sessions import Session
@@ -100,7 +100,7 @@ class Mender:
     async def _source(self) -> str | None:
         reply = await self._ask(Call("GET", f"{self._session.path}/source"))
         try:
-            value = json.loads(reply.whole())["value"]
+            value = read_json(reply.whole())["value"]
         except (ValueError, KeyError, TypeError):
             return None
         return value if reply.status == _OK and isinstance(value, str) else None
@@ -114,7 +114,7 @@ def _locator(call: Call, tail: str) -> Locator | None:
     if call.method != "POST" or tail != "/element" or not isinstance(call.body, bytes):
         return None
     try:
-        body = json.loads(call.body)
+        body = read_json(call.body)
         return Locator(str(body["using"]), str(body["value"]))
     except (ValueError, KeyError, TypeError):
         return None
@@ -122,6 +122,6 @@ def _locator(call: Call, tail: str) -> Locator | None:
 
 def _error(reply: Reply) -> str:
     try:
-        return str(json.loads(reply.whole())["value"]["error"])
+        return str(read_json(reply.whole())["value"]["error"])
     except (ValueError, KeyError, TypeError):
         return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Sequence
 from urllib.parse import urlsplit, urlunsplit
@@ -16,7 +15,7 @@ from devices.hub.lifecycle import HTTP_OK, Lifecycle
 from devices.hub.provider import Ending, Verdict
 from devices.hub.sessions import Session
 from devices.hub.target import Call, TargetError
-from devices.webdriver import HTTP_STATUS
+from devices.webdriver import HTTP_STATUS, read_json
 
 # Enough for a screenshot of a very large page; below it nobody notices that there is a limit.
 LARGEST_MESSAGE = 256 << 20
@@ -65,7 +64,7 @@ async def _connect(
     if url.startswith("http"):  # the DevTools' front door, which knows where the browser's websocket is
         # They answer to addresses only by number or as localhost.
         async with client.get(f"{url}/json/version") as response:
-            door = urlsplit(json.loads(await response.read())["webSocketDebuggerUrl"])
+            door = urlsplit(read_json(await response.read())["webSocketDebuggerUrl"])
         url = urlunsplit(door._replace(netloc=urlsplit(url).netloc))
     return await client.ws_connect(url, protocols=protocols, max_msg_size=LARGEST_MESSAGE, compress=0)
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-import json
 import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from devices.webdriver import WebDriverError
+from devices.webdriver import WebDriverError, read_json
 
 DOWNLOADS_ENABLED = "se:downloadsEnabled"
 LARGEST_UPLOAD = 256 << 20
@@ -55,7 +54,7 @@ def preferences_for(browser: Any, folder: Path) -> Mapping[str, Any]:
 def receive_upload(body: bytes, folder: Path) -> str:
     """Unpack the one file of an upload into `folder`; returns its path. Raises WebDriverError."""
     try:
-        archive = zipfile.ZipFile(io.BytesIO(base64.b64decode(json.loads(body)["file"])))
+        archive = zipfile.ZipFile(io.BytesIO(base64.b64decode(read_json(body)["file"])))
     except (ValueError, KeyError, TypeError, binascii.Error, zipfile.BadZipFile) as exc:
         message = f'an upload is {{"file": a zip archive in base64}}: {exc}'
         raise WebDriverError("invalid argument", message) from None
@@ -85,7 +84,7 @@ def list_downloads(folder: Path) -> list[str]:
 def send_download(folder: Path, body: bytes) -> dict[str, str]:
     """One saved file, zipped, as the answer's value. Raises WebDriverError."""
     try:
-        name = json.loads(body)["name"]
+        name = read_json(body)["name"]
     except (ValueError, KeyError, TypeError):
         raise WebDriverError("invalid argument", 'a download is asked for as {"name": "file"}') from None
     if name not in list_downloads(folder):

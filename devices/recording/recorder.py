@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from devices.recording import film, masking
+from devices.webdriver import read_json
 
 _LONGEST_TEXT = 4000
 _GATHER_S = 0.1
@@ -244,7 +245,7 @@ def _parsed(body: bytes) -> Any:
         return f"{body[:200].decode(errors='replace')}... {len(body)} bytes"
     text = body.decode(errors="replace")
     try:
-        return json.loads(text)
+        return read_json(text)
     except ValueError:
         return text
 
@@ -255,7 +256,7 @@ def _shortened(value: Any) -> Any:
 
 def _png(response: bytes) -> bytes | None:
     try:
-        return base64.b64decode(json.loads(response)["value"])
+        return base64.b64decode(read_json(response)["value"])
     except (ValueError, KeyError, TypeError, binascii.Error):
         return None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
-import json
 import os
 import signal
 import socket
@@ -20,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 import structlog
 
 from devices.targets.programs import Program
+from devices.webdriver import read_json
 from drivers.errors import DeviceError
 from drivers.precedence import give_precedence
 
@@ -213,7 +213,7 @@ def is_ready(url: str, timeout_s: float = _ANSWER_WITHIN_S) -> bool:
     try:
         connection.request("GET", f"{parts.path}/status", headers=headers)
         response = connection.getresponse()
-        return isinstance(json.loads(response.read()).get("value"), dict)
+        return isinstance(read_json(response.read()).get("value"), dict)
     except (OSError, ValueError, AttributeError, http.client.HTTPException):
         return False
     finally:

@@ -17,13 +17,14 @@ from labctl.auth.tokens import presented
 from labctl.requests import RequestInfo, begin_request
 from labctl.webdriver import PREFIX, WebDriverService
 
-_SESSION, _STATUS = "/session", "/status"
+_SESSION, _STATUS, _OLD = "/session", "/status", "/wd/hub/"
 
 
 class MountWebDriver:
     """ASGI: commands and websockets below /webdriver go to the hub, everything else to `app`.
 
     So do /session and /status: clients that take a host and a port but no path find the hub there, as they find a Grid.
+    And so does what is below /wd/hub, where older servers were and a Grid still is.
 
     The hub's sessions live in the loop that serves, and end when the server says that it is about to.
     """
@@ -67,4 +68,4 @@ class MountWebDriver:
 def _for_the_hub(path: str) -> bool:
     if path.startswith(PREFIX):
         return len(path) == len(PREFIX) or path[len(PREFIX)] == "/"
-    return path in (_SESSION, _STATUS) or path.startswith(f"{_SESSION}/")
+    return path in (_SESSION, _STATUS) or path.startswith((f"{_SESSION}/", _OLD))

@@ -218,11 +218,18 @@ class WebDriverService:
                 asyncio.run_coroutine_threadsafe(ends, self._loop)
 
     def in_loop(self, work: Coroutine[Any, Any, Result], within_s: float) -> Result:
-        """Run something in the loop that serves the endpoint. Raises UnavailableError when none does."""
+        """Run something in the loop that serves the endpoint. Raises UnavailableError when none does, or in vain."""
         if self._loop is None:
             work.close()
             raise UnavailableError("the WebDriver endpoint is not served yet, or not any more")
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(within_s)
+        running = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return running.result(within_s)
+        except TimeoutError:
+            if running.done():  # of the work's own
+                raise
+            running.cancel()
+            raise UnavailableError(f"the WebDriver endpoint did not come to an end within {within_s:g} s") from None
 
 
 def _placement(session: Session) -> Placed:

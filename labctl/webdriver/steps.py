@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from devices.hub.asgi import Message
-from devices.webdriver import WebDriverError
+from devices.webdriver import WebDriverError, read_json
 from labctl.auth import Principal
 from labctl.errors import LabError, LabFailureError, NotFoundError, UnavailableError
 from labctl.webdriver.gate import PREFIX, STEP, Asker
@@ -74,7 +74,7 @@ class StepSessions:
         except UnavailableError as exc:
             raise LabFailureError(exc.detail) from exc
         try:
-            value = json.loads(text)["value"]
+            value = read_json(text)["value"]
         except (ValueError, KeyError, TypeError):
             raise LabFailureError(f"{device} answered {method} {path} with no WebDriver: {text[:200]!r}") from None
         if status >= 400:

@@ -86,6 +86,20 @@ def test_rubbish_in_the_middle_of_a_session_does_not_end_it(begin, http, target)
     assert http.get(f"/session/{session}/title").status_code == 200
 
 
+def test_what_nobody_nests_passes_and_spoils_nothing(begin, http, running, target, until):
+    deep = b"[" * 3000
+    session = begin()["sessionId"]
+    target.scripted["GET /url"] = raw(b"HTTP/1.1 404 Not Found\r\ncontent-length: 3000\r\n\r\n" + deep)
+    target.scripted["DELETE /window"] = raw(b"HTTP/1.1 200 OK\r\ncontent-length: 3000\r\n\r\n" + deep)
+    assert http.get(f"/session/{session}/url").content == deep
+    assert http.delete(f"/session/{session}/window").content == deep
+    assert http.post(f"/session/{session}/url", content=deep).status_code == 200
+    error_of(http.post(f"/session/{session}/lab/verdict", content=deep), 400, "invalid argument")
+    http.delete(f"/session/{session}")
+    until(lambda: running.shelf.concluded)
+    assert len((running.shelf.root / "kept" / "commands.jsonl").read_text(encoding="utf-8").splitlines()) >= 5
+
+
 def test_an_answer_that_breaks_off_becomes_an_error(begin, http, target):
     session = begin()["sessionId"]
     target.scripted["GET /source"] = raw(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{", close=True)

@@ -127,6 +127,8 @@ def test_what_is_no_command_is_answered_as_webdriver_says(http, begin):
         (http.get("/session"), 405, "unknown method"),
         (http.get("/session/none/url"), 404, "invalid session id"),
         (http.post("/session", content=b"{"), 400, "invalid argument"),
+        (http.post("/session", content=b"[" * 100_000), 400, "invalid argument"),
+        (http.post("/session", content=b'{"capabilities": {"alwaysMatch": {"x:y": NaN}}}'), 400, "invalid argument"),
         (http.post("/session", json={"desiredCapabilities": {}}), 400, "invalid argument"),
     ]
     for response, status, code in cases:

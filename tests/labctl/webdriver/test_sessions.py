@@ -111,6 +111,7 @@ def test_it_answers_at_the_root_for_clients_that_take_no_path(http):
     value = http.post("/session", json={"capabilities": {"alwaysMatch": {"lab:device": "left"}}}).json()["value"]
     path = f"/session/{value['sessionId']}"
     assert http.get(f"{path}/title").json() == http.get(f"/webdriver{path}/title").json() == {"value": None}
+    assert http.get(f"/wd/hub{path}/title").json() == {"value": None}
     assert http.delete(path).status_code == 200
     assert http.get("/sessions").status_code == 404
 
