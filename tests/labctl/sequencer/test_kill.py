@@ -119,7 +119,7 @@ def kill_in_mid_job(lab: Lab, child: Any, robot: BenchRobot, dice: random.Random
     submitted = str(lab.submit(job(requeue=dice.random() < 0.3))["id"])
     follower = threading.Thread(target=told.follow, args=(lab, after, dice.choice((0, dice.randrange(5, 100))), enough))
     follower.start()
-    assert enough.wait(100)
+    assert enough.wait(100), [each for each in told.events if each["data"].get("lane") == "robot"] + told.events[-5:]
     child.process.kill()
     child.process.wait()
     follower.join(60)
