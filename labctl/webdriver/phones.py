@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import structlog
@@ -31,19 +33,29 @@ class Before:
     packages: frozenset[str]
     moment: float
 
+    def to_json(self) -> str:
+        return json.dumps({"lease": self.lease, "packages": sorted(self.packages), "moment": self.moment})
+
+    @classmethod
+    def from_json(cls, text: str) -> Before:
+        """Raises ValueError, KeyError, TypeError."""
+        told = json.loads(text)
+        return cls(str(told["lease"]), frozenset(told["packages"]), float(told["moment"]))
+
 
 @dataclass
 class Phones:
     """The phones that have an adb section. `on_connection` hears of a phone and why it cannot be used, "" when it can.
 
-    `reach` says where an address as a host of the lab sees it is reached from here.
+    `reach` says where an address as a host of the lab sees it is reached from here. `folder`: for what they were like
+    before their sessions, since a daemon that is killed leaves them to the next one to clean.
     """
 
     configs: Mapping[str, WebDriverConfig]
     store: Store
+    folder: Path
     on_connection: Callable[[str, str], None]
     reach: Callable[[str, str], str]
-    _before: dict[str, Before] = field(default_factory=dict)
     _over: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
     _stops: list[Callable[[], None]] = field(default_factory=list)
@@ -79,27 +91,27 @@ class Phones:
     def begin(self, device: str, lease: str) -> None:
         """A session begins: what an earlier lease left is removed, and the phone is remembered as it is.
 
-        Raises DeviceError.
+        Raises DeviceError, OSError.
         """
         if device not in self.sections:
             return
         phone = self._phone(device)
-        earlier = self._before.get(device)
+        earlier = self._before(device)
         if earlier is not None and earlier.lease != lease:
             self._reset(device, phone, earlier)
             earlier = None
         moment = phone.now()
         if earlier is None:
-            self._before[device] = Before(lease, frozenset(phone.packages()), moment)
+            self._remember(device, Before(lease, frozenset(phone.packages()), moment))
         else:
-            self._before[device] = replace(earlier, moment=moment)
+            self._remember(device, replace(earlier, moment=moment))
 
     def end(self, device: str, *, lease_over: bool) -> str:
         """A session has ended: what the phone logged meanwhile. With the lease, the phone becomes clean.
 
         Raises DeviceError.
         """
-        before = self._before.get(device)
+        before = self._before(device)
         if before is None:
             return ""
         phone = self._phone(device)
@@ -117,7 +129,27 @@ class Phones:
             phone.clear(package)
         for path in adb.remove:
             phone.ask("rm", "-rf", path)
-        self._before.pop(device, None)
+        self._file(device).unlink(missing_ok=True)
+
+    def _before(self, device: str) -> Before | None:
+        """What a phone was like before its last session, unless it has become clean since."""
+        try:
+            return Before.from_json(self._file(device).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as exc:
+            log.warning("what a phone was like before its session is not known", device=device, error=str(exc))
+            return None
+
+    def _remember(self, device: str, before: Before) -> None:
+        file = self._file(device)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        half = file.with_suffix(".new")
+        half.write_text(before.to_json(), encoding="utf-8")
+        half.replace(file)
+
+    def _file(self, device: str) -> Path:
+        return self.folder / f"{device}.json"
 
     # Connection and battery
 

@@ -250,7 +250,7 @@ class LabProvider:
         folder = self._parts.scratch / f"{new_id()}-webdriver-{device}"
         try:
             self._parts.targets.phones.begin(device, run.lease)
-        except DeviceError as exc:
+        except (DeviceError, OSError) as exc:
             reason = f"{device}: {exc}"
             self._parts.store.write(lambda transaction: books.finish(transaction, run, "errored", reason))
             raise

@@ -80,7 +80,7 @@ class Targets:
         self._servers: dict[str, _Server] = {name: self._server(name) for name in self.configs}
         self._faults: dict[str, dict[str, str]] = {name: {"server": _STARTING} for name in self.configs}
         self._telling = threading.Lock()
-        self.phones = Phones(self.configs, store, self._connected, self._through)
+        self.phones = Phones(self.configs, store, data / "phones", self._connected, self._through)
         for name in self.phones.sections:
             self._faults[name]["phone"] = _STARTING
 

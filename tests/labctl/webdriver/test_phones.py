@@ -12,6 +12,7 @@ from _webdriver_target import TrivialTarget
 from drivers.documents import DocumentError
 from drivers.sim.adb_server import SimulatedAdbServer, SimulatedPhone
 from labctl.config import Lab, load_lab
+from labctl.webdriver.phones import Phones
 
 
 @pytest.fixture
@@ -70,6 +71,23 @@ def test_within_a_lease_of_one_s_own_the_phone_stays_as_it_is_and_is_clean_for_t
     http.delete(f"/api/v1/leases/{lease}")
     begin(platformName="Android")
     assert phone.packages == {"org.mail": ""}
+
+
+def test_a_daemon_that_was_killed_in_a_session_leaves_the_phone_to_the_next_to_clean(begin, daemon, phone):
+    begin(platformName="Android")
+    phone.packages["org.game"] = "score"
+    phones = daemon.webdriver.targets.phones
+    after = Phones(phones.configs, daemon.store, phones.folder, phones.on_connection, phones.reach)
+    after.begin("pixel", "the lease of another session")
+    assert phone.packages == {"org.mail": ""}
+
+
+def test_a_memory_that_was_spoilt_does_not_keep_a_phone_from_its_next_session(begin, http, daemon):
+    folder = daemon.webdriver.targets.phones.folder
+    folder.mkdir()
+    (folder / "pixel.json").write_text("[]", encoding="utf-8")
+    session = begin(platformName="Android")["sessionId"]
+    assert http.delete(f"/webdriver/session/{session}").status_code == 200
 
 
 def test_a_phone_unplugged_in_a_session_ends_it(begin, http, adb, ended, until):
