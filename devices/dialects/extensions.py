@@ -1,4 +1,4 @@
-"""Winium's own commands for grids, lists and menus, as scripts: `driver.execute_script("winium: selectMenuItem", ...)`.
+"""Winium's own commands for grids, lists, menus and flicks: `driver.execute_script("winium: selectMenuItem", ...)`.
 
 Clients that extend the wire protocol, as Winium's own bindings do, may use its paths as well.
 """
@@ -29,6 +29,9 @@ _COMMANDS: dict[str, tuple[str, tuple[str, ...], bool]] = {
     "selectMenuItem": ("/menu/select/{path}", ("path",), False),
 }
 PATHS = tuple(path for path, _, _ in _COMMANDS.values())
+OF_WINDOWS = frozenset(_COMMANDS)
+FLICK = "flick"
+_OF_A_FLICK = ("xoffset", "yoffset", "speed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +42,27 @@ class ExtensionCall:
     body: dict[str, Any]
 
 
-def extension(script: str, args: list[Any]) -> ExtensionCall | None:
-    """The call that a script "winium: NAME" stands for; None for any other script.
+def extension(script: str, args: list[Any], offered: frozenset[str]) -> ExtensionCall | None:
+    """The call that a script "winium: NAME" stands for; None for any other script. `offered`: names that a server has.
 
-    `args`: the element, then a dictionary of the rest: {"row", "column"}, {"path"} ("File$Open" in Winium's notation)
-    or {"using", "value"}. Raises WebDriverError ("javascript error" for an unknown name, "invalid argument").
+    `args`: the element, then a dictionary of the rest: {"row", "column"}, {"path"} ("File$Open" in Winium's notation),
+    {"using", "value"} or {"xoffset", "yoffset", "speed"} in pixels and pixels a second. Raises WebDriverError
+    ("javascript error" for an unknown name, "unsupported operation" for one that the server has not, "invalid
+    argument").
     """
     prefix, colon, name = script.partition(":")
     if not colon or prefix.strip() != "winium":
         return None
     name = name.strip()
-    if name not in _COMMANDS:
-        raise WebDriverError("javascript error", f"unknown script {script!r}; known are {', '.join(_COMMANDS)}")
-    path, names, locator = _COMMANDS[name]
+    if name not in offered:
+        known = ", ".join(each for each in (*_COMMANDS, FLICK) if each in offered) or "none"
+        code = "unsupported operation" if name in _COMMANDS or name == FLICK else "javascript error"
+        raise WebDriverError(code, f"this server has no script {script!r}; known are {known}")
     element = element_id(args[0]) if args else None
     given = args[1] if len(args) > 1 and isinstance(args[1], dict) else {}
+    if name == FLICK:
+        return _flick(script, element, given)
+    path, names, locator = _COMMANDS[name]
     wanted = (*names, *(("using", "value") if locator else ()))
     missing = [each for each in wanted if each not in given]
     if element is None or missing:
@@ -62,3 +71,15 @@ def extension(script: str, args: list[Any]) -> ExtensionCall | None:
     filled = path.format(**{each: quote(str(given[each]), safe="") for each in names})
     body = {each: given[each] for each in ("using", "value")} if locator else {}
     return ExtensionCall(f"/element/{quote(element, safe='')}{filled}", body)
+
+
+def _flick(script: str, element: str | None, given: dict[str, Any]) -> ExtensionCall:
+    """A fling from the middle of an element. The servers read whole numbers, and divide by the speed."""
+    numbers = [given.get(each) for each in _OF_A_FLICK]
+    whole = all(isinstance(each, int) and not isinstance(each, bool) for each in numbers)
+    if element is None or not whole or given["speed"] <= 0:
+        told = ", ".join(_OF_A_FLICK)
+        raise WebDriverError(
+            "invalid argument", f"{script} takes (element, {{{told}}}), whole numbers, a speed above 0"
+        )
+    return ExtensionCall("/touch/flick", {"element": element, **{each: given[each] for each in _OF_A_FLICK}})

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from devices.dialects.extensions import FLICK, OF_WINDOWS
 from devices.dialects.locators import Strategies
 
 _UI_AUTOMATION = {"id": "AutomationId", "name": "Name", "class": "ClassName"}
@@ -29,7 +30,7 @@ class Flavour:
     slides from an element) or nothing. `centres`: moving to an element without offsets goes to its centre.
     `sticky_modifiers`: a modifier key sent twice is released by the second.
 
-    `extensions`: it has Winium's commands for grids, lists and menus.
+    `extensions`: the names of Winium's own commands that it has.
     """
 
     name: str
@@ -47,7 +48,7 @@ class Flavour:
     touch: Literal["", "points", "gestures"] = ""
     centres: bool = True
     sticky_modifiers: bool = True
-    extensions: bool = False
+    extensions: frozenset[str] = frozenset()
 
 
 DESKTOP = Flavour(
@@ -59,7 +60,7 @@ DESKTOP = Flavour(
         _UI_AUTOMATION,
     ),
     bounds="BoundingRectangle",
-    extensions=True,
+    extensions=OF_WINDOWS,
 )
 MOBILE = Flavour(
     name="winium-mobile",
@@ -71,6 +72,7 @@ MOBILE = Flavour(
     ),
     touch="points",
     sticky_modifiers=False,
+    extensions=frozenset({FLICK}),
 )
 CODED_UI = Flavour(
     name="winium-coded-ui",
@@ -90,6 +92,7 @@ CODED_UI = Flavour(
     touch="gestures",
     centres=False,
     sticky_modifiers=False,
+    extensions=frozenset({FLICK}),
 )
 JSON_WIRE = Flavour(
     name="json-wire",

@@ -50,7 +50,8 @@ class Strategies:
             return self._xpath(f".//*[contains(@{self.attributes['name']}, {_quoted(value)})]")
         if using == "tag name":
             return self._xpath(f".//{value}" if value != "*" else ".//*")
-        known = sorted({*self.native, *self.synonyms, "css selector", "partial link text", "tag name"})
+        by_structure = {"partial link text", "tag name"} if "xpath" in self.native else set()
+        known = sorted({*self.native, *self.synonyms, "css selector", *by_structure})
         raise WebDriverError("invalid selector", f"no elements can be found by {using!r} here; use {', '.join(known)}")
 
     def _css(self, selector: str) -> Locator:

@@ -236,9 +236,7 @@ class WireSession:
         if (command := atom(script, args)) is not None:
             method, path = command
             return await (self._attribute(path) if "/attribute/" in path else self.wire.ask(method, path))
-        if (call := extension(script, args)) is not None:
-            if not self.flavour.extensions:
-                raise WebDriverError("unsupported operation", f"{self.flavour.title} has no {script!r}")
+        if (call := extension(script, args, self.flavour.extensions)) is not None:
             return await self.wire.ask("POST", call.path, call.body)
         return await self.wire.ask("POST", "/execute", {"script": script, "args": args})
 

@@ -75,6 +75,7 @@ class CodedUiCommands(Commands):
             route("POST", "~/touch/doubleclick", lambda body: self._gesture("double tap", body)),
             route("POST", "~/touch/longclick", lambda body: self._gesture("long press", body)),
             route("POST", "~/touch/scroll", self._slide),
+            route("POST", "~/touch/flick", self._flick),
             *(route(method, path, _not_yet(name)) for method, path, name in _NOT_YET),
         ]
 
@@ -150,6 +151,12 @@ class CodedUiCommands(Commands):
     def _slide(self, body: Any) -> None:
         control = self._element(body["element"])
         self.application.log.append(f"slide {control.name} by {body['xoffset']}, {body['yoffset']}")
+
+    def _flick(self, body: Any) -> None:
+        if "element" not in body:
+            raise Refusal(UNKNOWN, "A flick needs an element to begin at.")
+        self._slide(body)
+        self.application.log[-1] += f" at {body['speed']}"
 
     def _execute(self, body: Any) -> Any:
         prefix, _, command = body["script"].partition(":")

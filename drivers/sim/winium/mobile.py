@@ -20,6 +20,7 @@ class MobileCommands(WindowsCommands):
             route("GET", "~/element/{id}/name", lambda _, key: f"Windows.UI.Xaml.Controls.{self._element(key).kind}"),
             route("POST", "~/touch/click", self._tap),
             route("POST", "~/touch/doubleclick", lambda body: self._tap(body, 2)),
+            route("POST", "~/touch/flick", self._flick),
             route("POST", "~/touch/down", self._touch_down),
             route("POST", "~/touch/move", self._touch),
             route("POST", "~/touch/up", self._touch_up),
@@ -45,6 +46,10 @@ class MobileCommands(WindowsCommands):
         self.application.mouse = control.centre
         for _ in range(taps):
             self.application.click(control)
+
+    def _flick(self, body: Any) -> None:
+        way = f"{body['xoffset']}, {body['yoffset']} at {body['speed']}"
+        self.application.log.append(f"flick {self._element(body['element']).name} by {way}")
 
     def _touch(self, body: Any) -> None:
         self.application.mouse = (body["x"], body["y"])

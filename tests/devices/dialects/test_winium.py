@@ -243,7 +243,7 @@ def test_grids_lists_boxes_and_menus_are_scripts(driver: WebDriver, desk: Applic
 @pytest.mark.parametrize(
     ("script", "args", "message"),
     [
-        ("winium: selectMenu", [], "unknown script 'winium: selectMenu'; known are findDataGridCell"),
+        ("winium: selectMenu", [], "has no script 'winium: selectMenu'; known are findDataGridCell"),
         ("winium: selectMenuItem", [], r"takes \(element, \{path\}\)"),
     ],
 )

@@ -184,6 +184,31 @@ def test_fingers_make_whole_gestures(coded_ui: Phone) -> None:
     assert (server.application.mouse, log.pop()) == ((370, 72), "click Save")
 
 
+def test_a_flick_is_a_script_with_a_speed(coded_ui: Phone) -> None:
+    driver, server = coded_ui
+    items = driver.find_element(By.ID, "items")
+    driver.execute_script("winium: flick", items, {"xoffset": 0, "yoffset": -120, "speed": 800})
+    assert server.application.log == ["slide Items by 0, -120 at 800"]
+    for wrong in ({"xoffset": 0, "yoffset": -120}, {"xoffset": 0.5, "yoffset": 1, "speed": 1}):
+        with pytest.raises(exceptions.InvalidArgumentException, match="whole numbers, a speed above 0"):
+            driver.execute_script("winium: flick", items, wrong)
+    with pytest.raises(exceptions.InvalidArgumentException, match="a speed above 0"):
+        driver.execute_script("winium: flick", items, {"xoffset": 0, "yoffset": 9, "speed": 0})
+
+
+def test_two_fingers_are_unsupported(coded_ui: Phone) -> None:
+    driver, server = coded_ui
+    pinch = ActionBuilder(driver, mouse=PointerInput(interaction.POINTER_TOUCH, "finger"))
+    other = pinch.add_pointer_input(interaction.POINTER_TOUCH, "other finger")
+    for each in (pinch.pointer_action.source, other):
+        each.create_pointer_move(x=0, y=0, origin=driver.find_element(By.ID, "save"))
+        each.create_pointer_down(button=0)
+        each.create_pointer_up(0)
+    with pytest.raises(exceptions.WebDriverException, match="finger"):
+        pinch.perform()
+    assert server.application.log == []
+
+
 def test_a_gesture_that_is_begun_and_released_never_happens(coded_ui: Phone) -> None:
     driver, server = coded_ui
     touch = finger(driver)
@@ -255,7 +280,9 @@ def test_the_source_and_files_of_the_app(coded_ui: Phone) -> None:
 )
 def test_what_it_has_not_is_unsupported(coded_ui: Phone, command: Any) -> None:
     driver, _ = coded_ui
-    with pytest.raises(exceptions.WebDriverException, match=r"not yet implemented|has nothing like|has no 'winium:"):
+    with pytest.raises(
+        exceptions.WebDriverException, match=r"not yet implemented|has nothing like|has no script 'winium:"
+    ):
         command(driver)
 
 

@@ -37,6 +37,15 @@ def test_a_swipe_goes_down_moves_and_lifts(phone: Phone) -> None:
     assert desk.mouse == (350, 70)
 
 
+def test_a_flick_is_a_script_with_a_speed(phone: Phone) -> None:
+    driver, desk = phone
+    items = driver.find_element(By.ID, "items")
+    driver.execute_script("winium: flick", items, {"xoffset": 0, "yoffset": -120, "speed": 800})
+    assert desk.log == ["flick Items by 0, -120 at 800"]
+    with pytest.raises(exceptions.WebDriverException, match="has no script 'winium: getDataGridRowCount'"):
+        driver.execute_script("winium: getDataGridRowCount", items)
+
+
 def test_a_finger_left_on_the_glass_is_lifted_by_releasing_actions(phone: Phone) -> None:
     driver, desk = phone
     touch = finger(driver)
@@ -69,5 +78,5 @@ def test_a_mouse_is_not_to_be_had(phone: Phone) -> None:
     driver, _ = phone
     with pytest.raises(exceptions.WebDriverException, match="Unknown command"):
         ActionChains(driver).click(driver.find_element(By.ID, "save")).perform()
-    with pytest.raises(exceptions.WebDriverException, match="has no 'winium: expandComboBox'"):
+    with pytest.raises(exceptions.WebDriverException, match="has no script 'winium: expandComboBox'"):
         driver.execute_script("winium: expandComboBox", driver.find_element(By.ID, "size"))
