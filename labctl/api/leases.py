@@ -83,7 +83,11 @@ async def request_lease(
             return JSONResponse(answered, 201)  # plain values already: to look for others in it takes time
         if answered is not None:
             raise DeviceTakenError(why_not(with_times(answered), 0), taken=with_times(answered))
-        await _until_decided(daemon, request, lease, decided, until)
+        granted = await _until_decided(daemon, request, lease, decided, until)
+        active = daemon.store.memory.active.get(lease)
+        # Many that wait are answered at once: the database need not be asked about what was told just now.
+        if granted is not None and active is not None and active.fencing == granted.fencing:
+            return JSONResponse(show_active(lease, active), 201)
     except DeviceTakenError:
         raise
     except BaseException:
@@ -195,8 +199,11 @@ async def release_lease(
 
 async def _until_decided(
     daemon: Daemon, request: Request, lease: str, decided: asyncio.Future[Grant | None], until: float
-) -> None:
-    """Return when the request is granted and its devices are prepared, when it is refused, or its time is over."""
+) -> Grant | None:
+    """Return when the request is granted and its devices are prepared, when it is refused, or its time is over.
+
+    The grant where nothing else came between.
+    """
     gone = asyncio.ensure_future(_disconnected(request))
     ready: asyncio.Future[str] | None = None
     try:
@@ -209,12 +216,13 @@ async def _until_decided(
                 break
         granted = decided.result() if decided.done() else None
         if granted is not None and daemon.store.memory.prepared.isdisjoint(granted.devices):
-            return
+            return granted
         ready = asyncio.ensure_future(until_ready(daemon.store, lease))
         await asyncio.wait({ready, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not ready.done():
             raise ConflictError("whoever asked is gone")
         await ready
+        return None
     finally:
         gone.cancel()
         if ready is not None:

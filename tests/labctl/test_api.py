@@ -69,6 +69,7 @@ def test_a_lease_is_granted_shown_renewed_and_released(http: httpx.Client) -> No
     assert answer.status_code == 201
     assert (granted["devices"], granted["fencing"]) == (["hall", "left"], 1)
     assert granted["expires_at"].endswith("Z")
+    assert http.get(f"/api/v1/leases/{granted['id']}").json() == granted
     assert http.post(f"/api/v1/leases/{granted['id']}/renew").json()["expires_at"] >= granted["expires_at"]
     assert http.delete(f"/api/v1/leases/{granted['id']}").json()["state"] == "released"
     assert http.get("/api/v1/leases").json() == {"items": [], "next": None}
@@ -105,7 +106,9 @@ def test_a_held_request_is_granted_when_the_device_is_released(http: httpx.Clien
     http.delete(f"/api/v1/leases/{granted['id']}")
     waiter.join(30)
     assert answers[0].status_code == 201
-    assert answers[0].json()["fencing"] > granted["fencing"]
+    waited = answers[0].json()
+    assert waited["fencing"] > granted["fencing"]
+    assert http.get(f"/api/v1/leases/{waited['id']}").json() == waited
 
 
 def test_a_held_request_ends_with_its_time_and_leaves_the_queue(http: httpx.Client) -> None:
