@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse
 from labctl.api.common import Asker, Cursor, Limit, Page, TheDaemon, iso, page
 from labctl.auth import Principal, Resource, authorise, authorise_list, may
 from labctl.daemon import Daemon
-from labctl.errors import NotFoundError
+from labctl.errors import NotFoundError, UnavailableError
 from labctl.store.tables import artifacts, jobs, lanes, measurements, runs, steps
 
 router = APIRouter(prefix="/api/v1", tags=["runs"])
@@ -93,7 +93,9 @@ def read_artifact(artifact: str, daemon: TheDaemon, asker: Asker) -> FileRespons
     try:
         path = daemon.artifacts.path(row.location)
     except FileNotFoundError:
-        raise NotFoundError(f"the file of artifact {artifact} was removed from the data folder") from None
+        raise NotFoundError(f"the file of artifact {artifact} was removed from where artifacts are kept") from None
+    except OSError as exc:
+        raise UnavailableError(f"the file of artifact {artifact} cannot be read: {exc}") from exc
     # A report is a page of somebody's making: it may not act with the rights of this one.
     headers = {"Content-Security-Policy": "sandbox allow-scripts", "X-Content-Type-Options": "nosniff"}
     return FileResponse(

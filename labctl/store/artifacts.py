@@ -6,6 +6,8 @@ import errno
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from labctl.store.identifiers import new_id
 
 _BLOCK = 1 << 20
 _KEPT = 2 << 30
+_OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,24 +82,28 @@ class SharedArtifacts(ArtifactStore):
 
         self.url = url
         self._files, self._root = fsspec.core.url_to_fs(url)
+        # An object store has none, and one that is asked to make them may make a bucket of a misspelt name.
+        self._has_folders = url.partition("://")[0] not in _OBJECT_STORES
 
     def put(self, run: str, source: Path) -> StoredFile:
-        """As in a folder; the file is whole there before it bears its name."""
+        """As in a folder; the file is whole there before it bears its name. Raises OSError."""
         with source.open("rb") as reading:
             digest = hashlib.file_digest(reading, "sha256").hexdigest()
             size = reading.tell()
         location = f"{run}/{new_id()}{''.join(source.suffixes)}"
         target = f"{self._root}/{location}"
-        self._files.makedirs(f"{self._root}/{run}", exist_ok=True)
-        self._files.put_file(str(source), target + ".partial")
-        self._files.mv(target + ".partial", target)
-        stored = self._files.size(target)
+        with self._reached():
+            if self._has_folders:
+                self._files.makedirs(f"{self._root}/{run}", exist_ok=True)
+            self._files.put_file(str(source), target + ".partial")
+            self._files.mv(target + ".partial", target)
+            stored = self._files.size(target)
         if stored != size:
             raise OSError(errno.EIO, f"{self.url} has {stored} of {size} bytes", location)
         return StoredFile(location, size, digest)
 
     def path(self, location: str) -> Path:
-        """A copy of the file here. Raises FileNotFoundError when it was removed."""
+        """A copy of the file here. Raises FileNotFoundError when it was removed, or another OSError."""
         path = (self.folder / location).resolve()
         if not path.is_relative_to(self.folder.resolve()):
             raise FileNotFoundError(location)
@@ -104,13 +111,24 @@ class SharedArtifacts(ArtifactStore):
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_name(f"{path.name}.{new_id()}.partial")
             try:
-                self._files.get_file(f"{self._root}/{location}", str(partial))
+                with self._reached():
+                    self._files.get_file(f"{self._root}/{location}", str(partial))
                 partial.replace(path)
             finally:
                 partial.unlink(missing_ok=True)
             self._make_room(path)
         os.utime(path)
         return path
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """What the library of an object store raises of its own becomes an OSError: the store is not reached."""
+        try:
+            yield
+        except OSError:
+            raise
+        except Exception as exc:
+            raise OSError(errno.EIO, f"the artifacts in {self.url} are out of reach: {exc}") from exc
 
     def _make_room(self, newest: Path) -> None:
         kept = sorted(

@@ -149,6 +149,24 @@ def test_artifacts_of_several_daemons_are_where_all_reach_them(tmp_path: Path, k
             two.path(location)
 
 
+def test_a_store_that_is_out_of_reach_is_said_in_its_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the libraries of object stores do, which raise errors of their own."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("Could not connect to the endpoint URL")
+
+    (tmp_path / "log").write_bytes(b"12345")
+    artifacts = open_artifacts(f"memory://{tmp_path.name}", tmp_path / "one")
+    monkeypatch.setattr("fsspec.implementations.memory.MemoryFileSystem.put_file", fail)
+    monkeypatch.setattr("fsspec.implementations.memory.MemoryFileSystem.get_file", fail)
+    told = f"the artifacts in memory://{tmp_path.name} are out of reach: Could not connect"
+    with pytest.raises(OSError, match=told):
+        artifacts.put("run1", tmp_path / "log")
+    with pytest.raises(OSError, match=told):
+        artifacts.path("run1/log")
+    assert list((tmp_path / "one" / "run1").iterdir()) == []
+
+
 def test_a_full_disk_does_not_lose_what_is_on_it_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_source: Path, target: Path) -> None:
         target.write_bytes(b"12")
