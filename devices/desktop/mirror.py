@@ -69,7 +69,7 @@ class Mirror:
         """Take one event of this application into account."""
         if self._backlog is not None:
             self._backlog.append(event)
-        node = self._tree.find(event.ref)
+        node = self._tree.recall(event.ref)
         detail = str(event.body[0]) if event.body else ""
         match event.kind:
             case "Object.StateChanged":
@@ -80,6 +80,8 @@ class Mirror:
                     node.name = value
                 elif node is not None and detail == "accessible-description" and isinstance(value, str):
                     node.description = value
+                elif node is not None and detail == "accessible-parent":
+                    self._on_parent(node, value)
                 elif detail in ("accessible-name", "accessible-role", "accessible-parent", "accessible-description"):
                     self._unread = True
             case "Object.ChildrenChanged":
@@ -89,6 +91,12 @@ class Mirror:
             case kind if kind.startswith("Window."):
                 self._unlisted.add(self.root.ref)
                 self._unchecked = True
+
+    def _on_parent(self, node: Node, parent: Any) -> None:
+        """An object hangs elsewhere now: the lists of both places have changed."""
+        self._unlisted.add(Ref(*parent))
+        if node.parent is not None:
+            self._unlisted.add(node.parent.ref)
 
     def _on_state(self, node: Node | None, state: str, *, on: bool) -> None:
         if node is not None and state in STATE_BIT:
@@ -141,7 +149,7 @@ class Mirror:
             showing = await self._synchronise(checking=checking)
             sure = not self._to_be_read()
             if sure:
-                await self._mend()
+                await self._mend(checking=checking)
                 sure = not checking or self._agrees(showing)
             if not sure:
                 await self._read_whole()
@@ -178,15 +186,18 @@ class Mirror:
         self.root.states = states_of(states)
         return showing[0] if showing else None
 
-    async def _mend(self) -> None:
-        """Read again what events have outdated."""
+    async def _mend(self, *, checking: bool) -> None:
+        """Read again what events have outdated. `checking`: what shows has been asked and is compared after this."""
         for _ in range(ROUNDS):
             lists = [ref for ref in self._unlisted if ref in self._tree]
-            self._unlisted.clear()
+            # What is apart is read when it comes back.
+            self._unlisted = {ref for ref in self._unlisted - set(lists) if self._tree.recall(ref) is not None}
             if not lists:
                 return
             with self._replaying():
-                self._tree.amend(await self._reader.below(lists))
+                came_back = self._tree.amend(await self._reader.below(lists))
+            if came_back and not checking:
+                self._unchecked = True
 
     async def _read_whole(self) -> None:
         for _ in range(ROUNDS):
@@ -202,7 +213,7 @@ class Mirror:
             self._read_at = time.monotonic()
             self.reads += 1
             if not self._to_be_read():
-                await self._mend()
+                await self._mend(checking=False)
                 return
 
     @contextmanager

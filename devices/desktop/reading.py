@@ -80,7 +80,9 @@ class Reader:
     async def below(self, parents: list[Ref]) -> Reading:
         """The lists of children of these objects, with all objects that are new in them."""
         reading = Reading()
-        await self._descend(reading, lists=parents, known=lambda ref: ref in reading.items or ref in self._tree)
+        await self._descend(
+            reading, lists=parents, known=lambda ref: ref in reading.items or self._tree.recall(ref) is not None
+        )
         return reading
 
     async def _descend(
@@ -103,7 +105,7 @@ class Reader:
         calls = [Call(ref, ACCESSIBLE, "GetChildren") for ref in lists]
         for ref in objects:
             calls += [Call(ref, ACCESSIBLE, "GetState"), Call(ref, ACCESSIBLE, "GetChildren")]
-            if self._unfamiliar(self._tree.find(ref)):
+            if self._unfamiliar(self._tree.recall(ref)):
                 calls += [
                     property_call(ref, ACCESSIBLE, "Name"),
                     property_call(ref, ACCESSIBLE, "Description"),
@@ -118,7 +120,7 @@ class Reader:
             reading.lists[ref] = _children(next(answers))
         for ref in objects:
             state, children = next(answers), _children(next(answers))
-            node = self._tree.find(ref)
+            node = self._tree.recall(ref)
             if node is None or self._unfamiliar(node):
                 name, description = property_value(next(answers), ""), property_value(next(answers), "")
                 role, interfaces = next(answers), next(answers)

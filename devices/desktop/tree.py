@@ -67,12 +67,20 @@ class Reading:
     lists: dict[Ref, list[Ref]] = field(default_factory=dict)
 
 
+# Objects that hang on nothing and are kept in mind. An application that makes new ones all the time is forgotten there.
+_MOST_APART = 5_000
+
+
 class Tree:
-    """The objects below one root. An object read again stays the same `Node`."""
+    """The objects below one root. An object read again stays the same `Node`.
+
+    What was taken out of the tree is kept in mind with what is below it: applications take pages out and put them back.
+    """
 
     def __init__(self, root: Ref) -> None:
         self.root = Node(root, role="application")
         self._nodes: dict[Ref, Node] = {root: self.root}
+        self._apart: dict[Ref, Node] = {}
 
     def __contains__(self, ref: object) -> bool:
         return ref in self._nodes
@@ -84,6 +92,10 @@ class Tree:
         """The node of this reference, if the tree has it."""
         return self._nodes.get(ref)
 
+    def recall(self, ref: Ref) -> Node | None:
+        """The node of this reference, also if it was taken out of the tree."""
+        return self._nodes.get(ref) or self._apart.get(ref)
+
     def replace(self, reading: Reading) -> None:
         """Take a reading of the whole application for all there is. It must hold the root."""
         nodes = {ref: self._node(item) for ref, item in reading.items.items()}
@@ -92,22 +104,25 @@ class Tree:
         self._nodes = nodes
         self._hang(reading.lists)
 
-    def amend(self, reading: Reading) -> None:
-        """Take a reading of parts into account; what no list of children names any more goes."""
+    def amend(self, reading: Reading) -> bool:
+        """Take a reading of parts into account; what no list of children names any more goes.
+
+        True when something came back that had been taken out, as it was then and as its events have told since.
+        """
         for ref, item in reading.items.items():
             self._nodes[ref] = self._node(item)
-        self._hang(reading.lists)
+        return self._hang(reading.lists)
 
     def _node(self, item: Item) -> Node:
-        node = self._nodes.get(item.ref) or Node(item.ref)
+        node = self.recall(item.ref) or Node(item.ref)
         node.role, node.name, node.description = item.role, item.name, item.description
         node.states, node.interfaces = item.states, item.interfaces
         return node
 
-    def _hang(self, lists: dict[Ref, list[Ref]]) -> None:
+    def _hang(self, lists: dict[Ref, list[Ref]]) -> bool:
         for parent, refs in lists.items():
             if (node := self._nodes.get(parent)) is not None:
-                node.children = [self._nodes[ref] for ref in refs if ref in self._nodes]
+                node.children = [child for ref in refs if (child := self.recall(ref)) is not None]
         # What hangs on nothing (closed popups that a cache still lists) is no part of the tree, and an object that two
         # lists name has the first place only: between two events an application may show it in its old place too.
         self.root = self._nodes[self.root.ref]
@@ -123,4 +138,11 @@ class Tree:
                     kept.append(child)
             node.children = kept
             stack.extend(reversed(kept))
+        known = len(self._apart)
+        self._apart = {ref: node for ref, node in self._apart.items() if ref not in found}
+        came_back = len(self._apart) < known
+        self._apart |= {ref: node for ref, node in self._nodes.items() if ref not in found}
+        if len(self._apart) > _MOST_APART:
+            self._apart.clear()
         self._nodes = found
+        return came_back

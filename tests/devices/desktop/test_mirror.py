@@ -82,6 +82,30 @@ def test_a_click_that_changes_no_structure_costs_no_whole_read() -> None:
     asyncio.run(in_factory(work))
 
 
+def test_pages_that_are_turned_cost_no_whole_read_once_they_are_known() -> None:
+    async def work(session: Session, hand: Interaction, followed: Mirror) -> None:
+        def label(page: int) -> str:
+            return {1: "Inset", 2: "Bottom"}[page]
+
+        async def turn(page: int) -> None:
+            (button,) = await find(session, "name", f"Page {page}", None, many=False)
+            await hand.click(*await session.element(button), "action")
+            assert await find(session, "name", label(page), None, many=False)
+
+        for page in (2, 1):
+            await turn(page)
+        reads = followed.reads
+        for page in (2, 1, 2):
+            await turn(page)
+        assert followed.reads == reads
+        anew = Mirror(session.bus, followed.root.ref, followed.pid)
+        await anew.refresh()
+        await followed.follow()
+        assert shape(followed) == shape(anew)
+
+    asyncio.run(in_factory(work))
+
+
 def test_a_name_that_changes_without_a_word_is_seen() -> None:
     async def work(session: Session, hand: Interaction, _: Mirror) -> None:
         (button,) = await find(session, "name", "Sans Regular", None, many=False)
@@ -141,6 +165,22 @@ def test_an_object_that_moved_stands_in_one_place(tree: Tree) -> None:
 def test_lists_that_go_in_a_circle_end(tree: Tree) -> None:
     tree.amend(reading(c="a", d="r"))
     assert drawn(tree) == "rab acd c d b"
+
+
+def test_what_is_taken_out_comes_back_as_it_was(tree: Tree) -> None:
+    page = tree.find(ref("a"))
+    assert not tree.amend(reading(r="b"))
+    assert (drawn(tree), ref("c") in tree, tree.recall(ref("a"))) == ("rb b", False, page)
+    back = Reading(lists={ref("r"): [ref("a"), ref("b")]})  # its parent names it; nothing else was read
+    assert tree.amend(back)
+    assert drawn(tree) == "rab acd c d b"
+    assert tree.find(ref("a")) is page
+
+
+def test_what_a_whole_reading_has_without_a_place_may_come_back_too(tree: Tree) -> None:
+    tree.replace(reading(r="b", x="y"))
+    tree.amend(Reading(lists={ref("b"): [ref("x")]}))
+    assert drawn(tree) == "rb bx xy y"
 
 
 def test_what_hangs_on_nothing_is_no_part_of_it(tree: Tree) -> None:
