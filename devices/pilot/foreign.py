@@ -9,16 +9,19 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
-from typing import Any, NoReturn, Protocol
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
 
 from devices.client import WebDriverSession
 from devices.pilot.behind import BehindPage
 from devices.pilot.client import SOCKET, PilotClient
+from devices.pilot.gone import told_as_device
 from devices.pilot.inputs import PilotInput
-from devices.webdriver import WebDriverError
+from devices.pilot.wheels import ShownWheels
 from drivers.clock import Clock
 from drivers.errors import DeviceError, DeviceSilentError, MotionRefusedError
+from drivers.guard.rules import REST
 from drivers.protocols import GuardedBase
 from drivers.types import BaseGeometry, BaseMode, BaseState, ChargingState, Pose, StopReason, Twist
 
@@ -33,6 +36,11 @@ document.addEventListener("visibilitychange", () => {
 # Never more than that often, and not sooner after the last time, a stopped base is let go again.
 _RESUME_EVERY_S = 0.5
 _RELEASED_WITHIN_S = 5.0
+# So long after motion was asked for last the base may still be under way, seconds of the robot's clock.
+_UNDER_WAY_S = 0.5
+# The stop channel's word is waited for so long, to say what became of the robot; it is used whether or not it comes.
+_CONFIRMED_WITHIN_S = 1.0
+_NO_INPUT = "the page of the pilot's client takes no input"
 # What passes by itself; the rest ends the course.
 _PASSES = frozenset(
     {
@@ -71,7 +79,7 @@ class ForeignPage:
     def open(self, socket: str = "") -> None:
         """Go to the page and wait until it shows its robot. `socket`: of the lab, for a page that drives through it."""
         url = self.client.url.replace(SOCKET, socket)
-        try:
+        with told_as_device(f"the pilot's client {self.client.url} cannot be opened"):
             self.session.go(url)
             until = time.monotonic() + self.client.ready_within_s
             while (why := self._not_ready()) is not None:
@@ -82,18 +90,14 @@ class ForeignPage:
                     )
                 time.sleep(0.1)
             self.session.execute(_WATCH)
-        except WebDriverError as exc:
-            raise DeviceError(f"the pilot's client {self.client.url} cannot be opened: {exc.message}") from exc
 
     def read(self) -> tuple[float, float, float]:
         """Left and right wheel in metres, battery 0 .. 1 (1 where it is not shown).
 
         Raises DeviceError with what is wrong with the page: gone, left, hidden, out of focus, cut off from its robot.
         """
-        try:
+        with told_as_device("the page of the pilot's client is gone"):
             told = self.session.execute(self._script)
-        except WebDriverError as exc:
-            raise DeviceError(f"the page of the pilot's client is gone ({exc.code}: {exc.message})") from exc
         if told["trouble"] is not None:
             raise DeviceError(str(told["trouble"]))
         return _numbers(told)
@@ -121,8 +125,8 @@ class ForeignSeat(BehindPage[ArmedBase]):
     """The base as its client drives it: both what a course drives (`GuardedBase`) and by what (a driving input).
 
     `ask`: has the guard judge a wish, of which the page is asked for what is allowed; None where the page's own
-    commands go through the guard. `resumes`: whether a stop for something that passes is followed by letting go of the
-    base again.
+    commands go through the guard. `wheels`: follows what the page shows. `resumes`: whether a stop for something that
+    passes is followed by letting go of the base again.
     """
 
     def __init__(
@@ -134,6 +138,7 @@ class ForeignSeat(BehindPage[ArmedBase]):
         *,
         ask: Callable[[float, float], None] | None,
         geometry: BaseGeometry,
+        wheels: ShownWheels,
         resumes: bool,
     ) -> None:
         super().__init__(base)
@@ -142,6 +147,8 @@ class ForeignSeat(BehindPage[ArmedBase]):
         self._clock = clock
         self._ask = ask
         self._geometry = geometry
+        self._wheels = wheels
+        self._wished_at = -math.inf
         self._resumes = resumes
         self._resumed_at = -math.inf
 
@@ -154,6 +161,8 @@ class ForeignSeat(BehindPage[ArmedBase]):
     def drive(self, linear: float, angular: float) -> None:
         """Ask the guard, then the page for what the guard allows."""
         wish = Twist(linear, angular)
+        if wish != REST:
+            self._wished_at = self._clock.now()
         if self._ask is not None:
             self._ask(linear, angular)
         status = self._base.status()
@@ -172,17 +181,13 @@ class ForeignSeat(BehindPage[ArmedBase]):
 
     def hold(self, linear: float, angular: float) -> None:
         """Ask the page alone. Raises DeviceError when it is gone, after the stop channel was used."""
-        try:
+        with self._failing(), told_as_device(_NO_INPUT):
             self._input.drive(linear, angular)
-        except WebDriverError as exc:
-            self._fail(f"the page of the pilot's client takes no input ({exc.code}: {exc.message})")
 
     def let_go(self) -> None:
         """Let go of the page's inputs alone. Raises DeviceError when it is gone, after the stop channel was used."""
-        try:
+        with self._failing(), told_as_device(_NO_INPUT):
             self._input.stop()
-        except WebDriverError as exc:
-            self._fail(f"the page of the pilot's client takes no input ({exc.code}: {exc.message})")
 
     def arm(self, within_s: float) -> None:
         """Have the stop channel let go of the base, and the guard watch it. Raises MotionRefusedError if not."""
@@ -201,12 +206,18 @@ class ForeignSeat(BehindPage[ArmedBase]):
         return self._geometry
 
     def state(self) -> BaseState:
-        """What the page shows now, passed on to the guard: it is the page's sign of life."""
+        """What the page shows now, passed on to the guard: it is the page's sign of life.
+
+        Raises DeviceError when the wheels' way is lost while the base is under way, after the stop channel was used.
+        """
         asked = self._clock.now()
-        try:
+        with self._failing():
             left, right, battery = self._page.read()
-        except DeviceError as exc:
-            self._fail(str(exc))
+            breaks = self._wheels.breaks
+            left, right = self._wheels.update(left, right, asked)
+            # A robot that rests may count anew: what it did meanwhile is known. Relays make robots do so.
+            if self._wheels.breaks > breaks and asked - self._wished_at < _UNDER_WAY_S:
+                raise DeviceError(self._wheels.last_break)
         state = BaseState(
             time=asked,
             left_ticks=round(left / self._geometry.left_metres_per_tick),
@@ -217,6 +228,7 @@ class ForeignSeat(BehindPage[ArmedBase]):
             battery_ratio=battery,
             battery_current_a=0.0,
             battery_voltage_v=0.0,
+            odometry_breaks=self._wheels.breaks,
         )
         self._base.tell_state(state)
         return state
@@ -233,9 +245,23 @@ class ForeignSeat(BehindPage[ArmedBase]):
     def disarm(self) -> None:
         self._base.disarm()
 
-    def _fail(self, why: str) -> NoReturn:
-        self._base.trip(why)
-        raise MotionRefusedError(f"the robot was stopped by its stop channel: {why}")
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """What goes wrong inside has the stop channel used, and is raised with what became of that."""
+        try:
+            yield
+        except DeviceError as exc:
+            raise MotionRefusedError(self._stopped_for(str(exc))) from exc
+
+    def _stopped_for(self, why: str) -> str:
+        try:
+            self._base.trip(why)
+            until = time.monotonic() + _CONFIRMED_WITHIN_S
+            while not (detail := self._base.status().detail).startswith("stopped by") and time.monotonic() < until:
+                time.sleep(0.02)
+        except DeviceError as exc:
+            return f"{why}; and its guard could not be told to stop the robot: {exc}"
+        return f"the robot was {detail}" if why in detail else f"{why}; {detail}"
 
 
 def _reading_script(client: PilotClient, *, watched: bool = True) -> str:

@@ -11,10 +11,9 @@ from dataclasses import replace
 
 from devices.pilot.behind import BehindPage
 from drivers.errors import MotionRefusedError
+from drivers.guard.rules import REST
 from drivers.protocols import GuardedBase
-from drivers.types import BaseState, MotionStatus, StopReason, Twist
-
-_REST = Twist(0.0, 0.0)
+from drivers.types import BaseState, MotionStatus, StopReason
 
 
 class GatedBase(BehindPage[GuardedBase]):
@@ -57,7 +56,7 @@ class GatedBase(BehindPage[GuardedBase]):
         status = self._base.status()
         if self._shut is None:
             return status
-        rests = status.applied == _REST
+        rests = status.applied == REST
         detail = f"{'stopped by' if rests else 'NOT YET stopped by'} the guard: {self._shut}"
         return replace(status, allowed=False, reason=StopReason.CLIENT_TROUBLE, detail=detail)
 

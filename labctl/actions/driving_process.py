@@ -177,8 +177,8 @@ def _seat(
     from labctl.actions.piloting import Begin, foreign_page_of, page_of  # noqa: PLC0415 - driven directly it needs none
 
     if pilot.client is None:
-        with page_of(pilot, base, tether, clock) as seat:
-            yield seat
+        with page_of(pilot, base, tether, clock) as paged:
+            yield paged, paged
         return
     file = task.course.file
     begin = Begin(file.point(file.start.point).pose, lambda what: tell(Told(what)))

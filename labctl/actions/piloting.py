@@ -8,18 +8,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from courses.inputs import DrivingInput
 from devices.client import HttpWire, WebDriverSession
 from devices.pilot import PagedBase, PilotPage, open_input
 from devices.pilot.foreign import ArmedBase, ForeignPage, ForeignSeat
 from devices.pilot.gate import GatedBase
+from devices.pilot.gone import told_as_device
 from devices.pilot.trial import try_stop
-from devices.webdriver import WebDriverError
+from devices.pilot.wheels import ShownWheels
 from drivers.clock import Clock
 from drivers.errors import DeviceError, MotionRefusedError
 from drivers.guard import GuardClient
 from drivers.guard.foreign_client import ForeignGuardClient
-from drivers.protocols import GuardedBase
 from drivers.sim.pilot import PilotServer
 from drivers.stop_channel import StopSettings
 from drivers.types import Pose
@@ -37,16 +36,14 @@ class Begin:
 
 
 @contextmanager
-def page_of(
-    pilot: Pilot, base: GuardClient, tether: TetheredInput, clock: Clock
-) -> Iterator[tuple[GuardedBase, DrivingInput]]:
-    """The base as the page shows it, and the page's input. Raises MotionRefusedError when the guard does not hold the
-    base when told to, DeviceError when the browser fails."""
+def page_of(pilot: Pilot, base: GuardClient, tether: TetheredInput, clock: Clock) -> Iterator[PagedBase]:
+    """The base as our page shows and drives it. Raises MotionRefusedError when the guard does not hold the base when
+    told to, DeviceError when the browser fails."""
     _try_the_stop(base)
     with _session(pilot) as session, PilotServer(_Piloted(base, tether)) as server:
         page = PilotPage(session)
         page.open(server.url)
-        yield PagedBase(base, page, clock), open_input(pilot.input, session)
+        yield PagedBase(base, page, open_input(pilot.input, session), clock)
 
 
 @contextmanager
@@ -78,6 +75,7 @@ def foreign_page_of(
             clock,
             ask=tether.drive if foreign is not None else None,
             geometry=base.geometry,
+            wheels=ShownWheels(base.geometry, *client.fastest(pilot.input)),
             resumes=foreign is not None and foreign.vendor is not None,
         )
         name = foreign.channel.name if foreign is not None else "the guard"
@@ -109,9 +107,8 @@ def _stopped_in_the_end(seat: ForeignSeat, foreign: StopSettings | None) -> Iter
 def _session(pilot: Pilot) -> Iterator[WebDriverSession]:
     session = WebDriverSession(HttpWire(pilot.url, _ANSWERS_WITHIN_S), pilot.session, {})
     try:
-        yield session
-    except WebDriverError as exc:
-        raise DeviceError(f"the browser of the pilot's page: {exc.code}: {exc.message}") from exc
+        with told_as_device("the browser of the pilot's page failed"):
+            yield session
     finally:
         session.disconnect()
 

@@ -50,6 +50,7 @@ class PilotServer(ServedApp):
         self._base = base
         self._origins = origins
         self.stops: list[str] = []
+        self._halted: str | None = None  # why, until the page drives again
         self._pilot: web.WebSocketResponse | None = None
         self._driven = False
         self._heard = -math.inf
@@ -102,6 +103,8 @@ class PilotServer(ServedApp):
             return
         self._heard = self._loop.time()
         self._driven = bool(linear or angular)
+        if self._driven:
+            self._halted = None
         with contextlib.suppress(DeviceError):  # the link to the guard is lost: the guard has stopped the base
             self._base.drive(linear, angular)
 
@@ -109,6 +112,7 @@ class PilotServer(ServedApp):
         if not self._driven:
             return
         self._driven = False
+        self._halted = why
         self.stops.append(why)
         with contextlib.suppress(DeviceError):
             self._base.stop()
@@ -131,4 +135,4 @@ class PilotServer(ServedApp):
         except DeviceError as exc:
             return {"op": "silent", "why": str(exc)}
         told = {"allowed": status.allowed, "reason": status.reason and status.reason.value, "detail": status.detail}
-        return {"op": "state", "state": asdict(state), "status": told}
+        return {"op": "state", "state": asdict(state), "status": told, "halted": self._halted}

@@ -58,9 +58,10 @@ class VendorRobot(ServedApp):
         self._halted = False
         self._pilots: set[web.WebSocketResponse] = set()
         self._shown = {"left": 0.0, "right": 0.0, "battery": 0.0}
+        self._way_before = (0.0, 0.0)  # of the wheels, as the robot's computer counts, until its board began anew
 
     def restart(self) -> None:
-        """As if it was switched on anew: at rest, not halted, and nothing is wrong with it."""
+        """At rest, not halted, and nothing is wrong with it, as after it was switched on."""
         self.faults = VendorFaults()
         self._wanted, self._halted = (0.0, 0.0), False
 
@@ -71,6 +72,11 @@ class VendorRobot(ServedApp):
     def shown(self) -> tuple[float, float, float]:
         """What its client's page shows: left and right wheel in metres, battery 0 .. 1."""
         return self._shown["left"], self._shown["right"], self._shown["battery"]
+
+    def count_anew(self, begin_m: float = 0.0) -> None:
+        """As where its computer starts again: what it says of its wheels begins anew, at so many metres."""
+        left, right = self._way_before
+        self._way_before = left - self._shown["left"] + begin_m, right - self._shown["right"] + begin_m
 
     def cut_off(self) -> None:
         """Let the client's connections die, as where its network fails. The robot goes on as it was told last."""
@@ -144,6 +150,7 @@ class VendorRobot(ServedApp):
             await asyncio.sleep(_START_ANEW_S)
 
     async def _drive(self, board: Create2) -> None:
+        self._way_before = self._shown["left"], self._shown["right"]
         while True:
             try:
                 state = board.state()
@@ -151,10 +158,10 @@ class VendorRobot(ServedApp):
                 await asyncio.to_thread(board.restart)
                 await asyncio.sleep(_START_ANEW_S)
                 continue
-            geometry = board.geometry
+            geometry, before = board.geometry, self._way_before
             self._shown = {
-                "left": state.left_ticks * geometry.left_metres_per_tick,
-                "right": state.right_ticks * geometry.right_metres_per_tick,
+                "left": before[0] + state.left_ticks * geometry.left_metres_per_tick,
+                "right": before[1] + state.right_ticks * geometry.right_metres_per_tick,
                 "battery": state.battery_ratio,
             }
             v, w = (0.0, 0.0) if self._halted else self._wanted

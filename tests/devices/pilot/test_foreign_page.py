@@ -9,62 +9,37 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from _vendors_robot import MIDDLE, guard_settings, vendors_client, vendors_stop
 
 from courses.course import Course
 from courses.runner import run_course
 from courses.verdict import Verdict
 from devices.client import WebDriverSession
-from devices.pilot import Keys, Pad, PilotClient, PilotInput, Stick, open_input
+from devices.pilot import Keys, PilotClient, PilotInput, Stick, open_input
 from devices.pilot.client import SOCKET
 from devices.pilot.foreign import ForeignPage, ForeignSeat
 from devices.pilot.gate import GatedBase
 from devices.pilot.trial import try_stop
+from devices.pilot.wheels import ShownWheels
 from drivers.clock import SystemClock
 from drivers.errors import DeviceError, DeviceSilentError, MotionRefusedError
-from drivers.guard import GuardProcess, GuardSettings, LidarRules, Stopping
+from drivers.guard import GuardProcess, GuardSettings, LidarRules
 from drivers.guard.foreign_client import ForeignGuardClient
 from drivers.power import Dialect
 from drivers.sim import Bench, BenchRobot
 from drivers.sim.pilot import PilotServer
 from drivers.sim.power_outlet import PowerOutlet
 from drivers.sim.vendor import VendorRobot
-from drivers.stop_channel import Outlet, PowerStop, Request, StopSettings, VendorStop
+from drivers.stop_channel import Outlet, PowerStop, StopSettings
 from drivers.types import Pose
 
 CLOCK = SystemClock()
-MIDDLE = (1.9, 2.4, 0.0)
-
-
-def client_of(vendor: VendorRobot) -> PilotClient:
-    """What a lab file says of it."""
-    return PilotClient(
-        url=vendor.url,
-        wheels="return window.robovisit.wheels",
-        alive="return window.robovisit.connected",
-        battery="return window.robovisit.battery",
-        keyboard=Keys(0.2, 0.6, ahead="w", back="s", left="a", right="d", slow="Space"),
-        mouse=Pad("#joystick", 0.3, 1.0),
-        gamepad=Stick(0.3, 1.0),
-        ready_within_s=20.0,
-    )
-
-
-@pytest.fixture(scope="module")
-def robot() -> Iterator[BenchRobot]:
-    with Bench("standard", 1.0, seed=5, dock="A") as bench:
-        yield bench.robots[0]
-
-
-@pytest.fixture(scope="module")
-def vendor(robot: BenchRobot) -> Iterator[VendorRobot]:
-    with VendorRobot(robot.base_url) as running:
-        yield running
 
 
 @pytest.fixture
 def page(vendor: VendorRobot, browser: WebDriverSession) -> ForeignPage:
     vendor.restart()
-    opened = ForeignPage(browser, client_of(vendor))
+    opened = ForeignPage(browser, vendors_client(vendor.url))
     opened.open()
     return opened
 
@@ -81,9 +56,9 @@ def until(condition: Callable[[], bool], what: str) -> None:
 
 @pytest.mark.parametrize("name", ["keyboard", "mouse", "gamepad"])
 def test_its_inputs_drive_the_vendors_robot_and_its_odometry_is_read_back(
-    page: ForeignPage, robot: BenchRobot, name: str
+    page: ForeignPage, visitor: BenchRobot, name: str
 ) -> None:
-    robot.put_robot(*MIDDLE)
+    visitor.put_robot(*MIDDLE)
     piloted = open_input(name, page.session, page.client)
     left, right, battery = page.read()
     assert 0 < battery <= 1
@@ -95,7 +70,7 @@ def test_its_inputs_drive_the_vendors_robot_and_its_odometry_is_read_back(
 
     until(turned, "turn to the left")
     piloted.stop()
-    until(lambda: abs(robot.truth().angular) < 1e-3, "rest")
+    until(lambda: abs(visitor.truth().angular) < 1e-3, "rest")
 
 
 def navigated_away(page: ForeignPage, _vendor: VendorRobot) -> None:
@@ -127,7 +102,7 @@ def test_what_is_wrong_with_a_page_is_told(
 
 
 def test_a_page_that_is_closed_is_gone(own_browser: WebDriverSession, vendor: VendorRobot) -> None:
-    page = ForeignPage(own_browser, client_of(vendor))
+    page = ForeignPage(own_browser, vendors_client(vendor.url))
     page.open()
     own_browser.command("DELETE", "/window")
     with pytest.raises(DeviceError, match="the page of the pilot's client is gone"):
@@ -188,47 +163,35 @@ class PlayedInput:
 
 
 @contextmanager
-def seated(robot: BenchRobot, vendor: VendorRobot, stop: StopSettings, folder: Path) -> Iterator[ForeignSeat]:
+def seated(visitor: BenchRobot, vendor: VendorRobot, stop: StopSettings, folder: Path) -> Iterator[ForeignSeat]:
     vendor.restart()
-    robot.set_board_power(True)
-    robot.put_robot(*MIDDLE)
-    settings = GuardSettings(
-        base_url="",
-        stop=stop,
-        lidar_url=robot.lidar_url,
-        listen=(f"unix://{folder}/guard.sock",),
-        state_dir=str(folder),
-        simulated=True,
-        command_ttl_s=1.0,
-        lidar=LidarRules(mount_x_m=0.1, max_age_s=0.5),
-        stopping=Stopping(latency_s=0.6),
-    )
+    visitor.set_board_power(True)
+    visitor.put_robot(*MIDDLE)
     with ExitStack() as stack:
-        guard = stack.enter_context(GuardProcess.start(settings))
+        guard = stack.enter_context(GuardProcess.start(guard_settings(visitor, folder, stop)))
         base = ForeignGuardClient.connect(guard.address, 1, CLOCK.now() + 300, CLOCK)
         stack.enter_context(base)
         base.scan(timeout=30.0)
         page = cast(ForeignPage, PlayedPage(vendor))
         piloted: PilotInput = PlayedInput(vendor)
         seat = ForeignSeat(
-            base, page, piloted, CLOCK, ask=base.drive, geometry=base.geometry, resumes=stop.vendor is not None
+            base,
+            page,
+            piloted,
+            CLOCK,
+            ask=base.drive,
+            geometry=base.geometry,
+            wheels=ShownWheels(base.geometry, 0.3, 1.0),
+            resumes=stop.vendor is not None,
         )
         yield seat
         vendor.ask(0.0, 0.0)
 
 
-def vendors_stop(vendor: VendorRobot) -> StopSettings:
-    return StopSettings(
-        vendor=VendorStop(
-            stop_request=Request(f"{vendor.url}api/halt"), release_request=Request(f"{vendor.url}api/resume")
-        )
-    )
-
-
-def at_rest(robot: BenchRobot) -> float:
+def at_rest(visitor: BenchRobot) -> float:
     """Its heading once it stands."""
-    until(lambda: robot.truth().angular == 0 == robot.truth().linear, "rest")
-    return robot.truth().heading
+    until(lambda: visitor.truth().angular == 0 == visitor.truth().linear, "rest")
+    return visitor.truth().heading
 
 
 def tried(seat: ForeignSeat, ready_within_s: float = 20.0) -> str:
@@ -245,47 +208,70 @@ def tried(seat: ForeignSeat, ready_within_s: float = 20.0) -> str:
 
 
 @pytest.mark.alone
-def test_a_vendors_stop_that_works_is_let_through(robot: BenchRobot, vendor: VendorRobot, tmp_path: Path) -> None:
-    with seated(robot, vendor, vendors_stop(vendor), tmp_path) as seat:
+def test_a_vendors_stop_that_works_is_let_through(visitor: BenchRobot, vendor: VendorRobot, tmp_path: Path) -> None:
+    with seated(visitor, vendor, vendors_stop(vendor.url), tmp_path) as seat:
         before = vendor.halts
         assert tried(seat) == ""
         assert vendor.halts >= before + 2  # at rest, and in motion
-        truth = robot.truth()
+        truth = visitor.truth()
         assert (truth.x, truth.y, truth.heading) == pytest.approx(MIDDLE, abs=0.06)
         assert not seat.status().latched
 
 
 @pytest.mark.alone
 def test_a_stop_that_answers_and_does_nothing_is_found_out(
-    robot: BenchRobot, vendor: VendorRobot, tmp_path: Path
+    visitor: BenchRobot, vendor: VendorRobot, tmp_path: Path
 ) -> None:
-    with seated(robot, vendor, vendors_stop(vendor), tmp_path) as seat:
+    with seated(visitor, vendor, vendors_stop(vendor.url), tmp_path) as seat:
         vendor.faults.stop_ignored = True
         assert "the robot still moved" in tried(seat)
 
 
 def test_a_stop_that_does_not_answer_is_found_out_before_anything_moves(
-    robot: BenchRobot, vendor: VendorRobot, tmp_path: Path
+    visitor: BenchRobot, vendor: VendorRobot, tmp_path: Path
 ) -> None:
-    with seated(robot, vendor, vendors_stop(vendor), tmp_path) as seat:
+    with seated(visitor, vendor, vendors_stop(vendor.url), tmp_path) as seat:
         vendor.faults.stop_fails = True
-        before = at_rest(robot)
+        before = at_rest(visitor)
         assert "the stop channel does not answer, so the robot is not driven: NOT YET stopped by" in tried(seat, 1.0)
-        assert robot.truth().heading == before
+        assert visitor.truth().heading == before
 
 
-def test_a_robot_without_a_stop_channel_is_not_moved(robot: BenchRobot, vendor: VendorRobot, tmp_path: Path) -> None:
-    with seated(robot, vendor, StopSettings(), tmp_path) as seat:
-        before = at_rest(robot)
+def test_a_robot_without_a_stop_channel_is_not_moved(visitor: BenchRobot, vendor: VendorRobot, tmp_path: Path) -> None:
+    with seated(visitor, vendor, StopSettings(), tmp_path) as seat:
+        before = at_rest(visitor)
         assert "the lab file names no stop channel for this robot: give base.stop" in tried(seat, 1.0)
-        assert robot.truth().heading == before
+        assert visitor.truth().heading == before
+
+
+@pytest.mark.alone
+def test_a_robot_that_counts_anew_goes_on_where_it_rested_and_is_stopped_where_it_drove(
+    visitor: BenchRobot, vendor: VendorRobot, tmp_path: Path
+) -> None:
+    with seated(visitor, vendor, vendors_stop(vendor.url), tmp_path) as seat:
+        before = seat.state()
+        seat.arm(20.0)
+        vendor.count_anew(5.0)
+        until(lambda: seat.state().odometry_breaks == 1, "notice")
+        after = seat.state()
+        assert (after.left_ticks, after.right_ticks) == pytest.approx((before.left_ticks, before.right_ticks), abs=5)
+
+        def turned() -> bool:
+            seat.drive(0.0, 0.5)
+            return seat.state().right_ticks - before.right_ticks > 100
+
+        until(turned, "turn to the left")
+        vendor.count_anew()
+        with pytest.raises(MotionRefusedError, match=r"the robot was stopped by the vendor's stop: .* to count anew"):
+            until(lambda: turned() and False, "notice")
+        at_rest(visitor)
 
 
 @pytest.mark.soak
-def test_a_relay_in_the_motors_supply_is_tried_too(robot: BenchRobot, vendor: VendorRobot, tmp_path: Path) -> None:
-    with PowerOutlet(on_switch=lambda _number, on: robot.set_board_power(on)) as outlet:
+def test_a_relay_in_the_motors_supply_is_tried_too(visitor: BenchRobot, vendor: VendorRobot, tmp_path: Path) -> None:
+    with PowerOutlet(on_switch=lambda _number, on: visitor.set_board_power(on)) as outlet:
         stop = StopSettings(power=PowerStop(outlet=Outlet(outlet.url, Dialect.TASMOTA)))
-        with seated(robot, vendor, stop, tmp_path) as seat:
+        with seated(visitor, vendor, stop, tmp_path) as seat:
             assert tried(seat) == ""
             assert (0, False) in outlet.switched
             assert outlet.sockets == [True]
@@ -293,18 +279,18 @@ def test_a_relay_in_the_motors_supply_is_tried_too(robot: BenchRobot, vendor: Ve
 
 @pytest.mark.soak
 def test_a_relay_that_switches_something_else_is_found_out(
-    robot: BenchRobot, vendor: VendorRobot, tmp_path: Path
+    visitor: BenchRobot, vendor: VendorRobot, tmp_path: Path
 ) -> None:
     with PowerOutlet() as outlet:  # nothing hangs on it
         stop = StopSettings(power=PowerStop(outlet=Outlet(outlet.url, Dialect.SHELLY_1)))
-        with seated(robot, vendor, stop, tmp_path) as seat:
+        with seated(visitor, vendor, stop, tmp_path) as seat:
             assert "the robot still moved" in tried(seat)
             assert outlet.sockets == [False]
 
 
 @pytest.mark.soak
 def test_the_guard_is_a_stop_channel_for_a_page_on_the_labs_own_socket(
-    robot: BenchRobot, own_browser: WebDriverSession, tmp_path: Path
+    visitor: BenchRobot, browser: WebDriverSession, tmp_path: Path
 ) -> None:
     """Our own page stands in for another maker's: it is given the socket's address in its own."""
     with Bench("standard", 1.0, seed=6, dock="A") as bench, ExitStack() as stack:
@@ -330,10 +316,11 @@ def test_the_guard_is_a_stop_channel_for_a_page_on_the_labs_own_socket(
             "return s ? [s.left_ticks * m, s.right_ticks * m] : null",
             gamepad=Stick(0.35, 1.2),
         )
-        page = ForeignPage(own_browser, client)
+        page = ForeignPage(browser, client)
         page.open(f"{server.url.replace('http', 'ws')}ws")
-        piloted = open_input("gamepad", own_browser, client)
-        seat = ForeignSeat(gate, page, piloted, CLOCK, ask=None, geometry=base.geometry, resumes=False)
+        piloted = open_input("gamepad", browser, client)
+        wheels = ShownWheels(base.geometry, *client.fastest("gamepad"))
+        seat = ForeignSeat(gate, page, piloted, CLOCK, ask=None, geometry=base.geometry, wheels=wheels, resumes=False)
         seat.state()
         seat.set_pose(Pose(*MIDDLE, time=CLOCK.now()))
         assert tried(seat) == ""
@@ -352,10 +339,10 @@ def test_the_guard_is_a_stop_channel_for_a_page_on_the_labs_own_socket(
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ["keyboard", "mouse", "gamepad"])
 def test_a_lap_through_the_vendors_client(
-    robot: BenchRobot, vendor: VendorRobot, browser: WebDriverSession, tmp_path: Path, name: str
+    visitor: BenchRobot, vendor: VendorRobot, browser: WebDriverSession, tmp_path: Path, name: str
 ) -> None:
-    with seated(robot, vendor, vendors_stop(vendor), tmp_path) as played:
-        page = ForeignPage(browser, client_of(vendor))
+    with seated(visitor, vendor, vendors_stop(vendor.url), tmp_path) as played:
+        page = ForeignPage(browser, vendors_client(vendor.url))
         page.open()
         base = played._base
         seat = ForeignSeat(
@@ -365,10 +352,11 @@ def test_a_lap_through_the_vendors_client(
             CLOCK,
             ask=base.drive,
             geometry=base.geometry,
+            wheels=ShownWheels(base.geometry, *page.client.fastest(name)),
             resumes=True,
         )
         for _ in range(4):
-            robot.put_robot(*MIDDLE)
+            visitor.put_robot(*MIDDLE)
             seat.state()
             seat.set_pose(Pose(*MIDDLE, time=CLOCK.now()))
             assert tried(seat) == ""

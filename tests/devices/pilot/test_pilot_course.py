@@ -87,8 +87,8 @@ class Seat:
         for _ in range(4):
             with PilotServer(self.guarded) as server:
                 page.open(server.url)
-                base, piloted = PagedBase(self.guarded, page, self.clock), open_input(name, self.browser)
-                result = run_course(course, base, self.clock, driving_input=piloted)
+                base = PagedBase(self.guarded, page, open_input(name, self.browser), self.clock)
+                result = run_course(course, base, self.clock, driving_input=base)
             if result.verdict is not Verdict.ERRORED:
                 break
             self.robot.put_robot(*course.room.dock("A").pose.xyh)

