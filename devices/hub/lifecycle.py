@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
@@ -42,10 +43,12 @@ class HubSettings:
     """Defaults of sessions that say nothing else.
 
     `queue_timeout_s` is below the 120 s after which Selenium's clients give up, so that they hear why they waited.
+    `healing_folder`: for what is remembered of locators from session to session; nowhere without it.
     """
 
     idle_timeout_s: float = 300.0
     queue_timeout_s: float = 100.0
+    healing_folder: Path | None = None
     record: RecordOptions = field(default_factory=RecordOptions)
 
 
@@ -169,7 +172,9 @@ class Lifecycle:
             downloads=downloads,
         )
         if options.healing.mode is not HealingMode.OFF:
-            session.mender = Mender(session, options.healing.mode, options.healing.threshold)
+            healing = options.healing
+            session.mender = Mender(session, healing.mode, healing.threshold, self._settings.healing_folder)
+            await session.mender.recall()
         return session, capabilities
 
     async def _undo(self, beginning: asyncio.Task[tuple[Session, dict[str, Any]]]) -> None:
@@ -251,6 +256,8 @@ class Lifecycle:
 
     async def _conclude(self, session: Session, ending: Ending) -> None:
         recording = session.recording
+        if session.mender is not None:
+            await session.mender.keep()
         recording.note(time.time(), "session ended", verdict=ending.verdict, reason=ending.reason)
         try:
             files = await asyncio.wrap_future(recording.finish())

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from devices.healing import Heal, Healer, HealingMode, Locator, SourceError
+from devices.healing import Heal, Healer, HealingMode, Locator, Memory, SourceError
 from devices.hub.target import JSON_HEADERS, Call, Reply, TargetError
 from devices.webdriver import page_locator, read_json
 
@@ -27,13 +28,31 @@ _NOT_FOUND = 404
 
 
 class Mender:
-    """What a session remembers in order to heal."""
+    """What a session remembers in order to heal. `folder`: for what is remembered from session to session."""
 
-    def __init__(self, session: Session, mode: HealingMode, threshold: float) -> None:
+    def __init__(self, session: Session, mode: HealingMode, threshold: float, folder: Path | None) -> None:
         self._session = session
         self._mode = mode
         self._threshold = threshold
         self._healer = Healer()
+        name = session.options.healing.memory
+        self._file = None if folder is None or name is None else folder / f"{name}.json.gz"
+
+    async def recall(self) -> None:
+        """Take what earlier sessions remembered."""
+        if self._file is not None:
+            try:
+                self._healer.memory = await asyncio.to_thread(Memory.load, self._file)
+            except (OSError, ValueError) as exc:
+                self._session.recording.note(time.time(), "nothing remembered for healing", error=str(exc))
+
+    async def keep(self) -> None:
+        """Remember for later sessions what this one found."""
+        if self._file is not None:
+            try:
+                await asyncio.to_thread(self._healer.memory.save, self._file)
+            except OSError as exc:
+                self._session.recording.note(time.time(), "nothing kept for healing", error=str(exc))
 
     async def after_find(self, call: Call, tail: str, reply: Reply) -> Reply:
         """The answer to a find, another one where it was healed."""
@@ -41,7 +60,7 @@ class Mender:
         if locator is None:
             return reply
         if reply.status == _OK:
-            await self._remember()
+            await self._remember(locator)
             return reply
         if reply.status != _NOT_FOUND or _error(reply) != "no such element":
             return reply
@@ -57,7 +76,7 @@ class Mender:
             await asyncio.sleep(_AGAIN_EVERY_S)
             again = await self._ask(call)
             if again.status == _OK:
-                await self._remember()
+                await self._remember(locator)
                 return again
         source = await self._source()
         heal = None if source is None else await asyncio.to_thread(self._healer.heal, locator, source)
@@ -89,13 +108,13 @@ class Mender:
         self._session.recording.note(time.time(), "locator healed" if used else "locator might be", **told)
         await self._session.placement.healed(told)
 
-    async def _remember(self) -> None:
+    async def _remember(self, locator: Locator) -> None:
         try:
             source = await self._source()
         except TargetError:
             return  # the session's next command meets it, and says so
         if source is not None:
-            self._healer.remember(source)
+            await asyncio.to_thread(self._healer.remember, locator, source)
 
     async def _source(self) -> str | None:
         reply = await self._ask(Call("GET", f"{self._session.path}/source"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,6 +13,7 @@ from devices.healing import THRESHOLD, HealingMode
 from devices.webdriver import WebDriverError
 
 PREFIX = "lab:"
+_MEMORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # it becomes the name of a file
 _LONGEST_S = 24 * 3600.0
 _SLIP = 0.85  # how alike names are that one may be taken for the other
 
@@ -32,10 +34,14 @@ class RecordOptions:
 
 @dataclass(frozen=True, slots=True)
 class HealingOptions:
-    """Whether locators that find nothing any more are healed. `threshold`: the confidence from which on they are."""
+    """Whether locators that find nothing any more are healed. `threshold`: the confidence from which on they are.
+
+    `memory`: the name under which it is remembered what locators found, for the next session that says it.
+    """
 
     mode: HealingMode = HealingMode.OFF
     threshold: float = THRESHOLD
+    memory: str | None = None
 
 
 NOTHING = RecordOptions(commands=False, screenshots=False)
@@ -129,14 +135,19 @@ def _healing(name: str, value: Any) -> HealingOptions:
     wanted = {"mode": value} if isinstance(value, str) else value
     if (
         not isinstance(wanted, dict)
-        or wanted.keys() - {"mode", "threshold"}
+        or wanted.keys() - {"mode", "threshold", "memory"}
         or wanted.get("mode") not in list(HealingMode)
     ):
-        raise _invalid(name, f'must be one of {modes}, or {{"mode": ..., "threshold": 0.9}}')
+        raise _invalid(
+            name, f'must be one of {modes}, or {{"mode": ..., "threshold": 0.9, "memory": "name of a suite"}}'
+        )
     threshold = wanted.get("threshold", THRESHOLD)
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0.5 <= threshold <= 1:
         raise _invalid(f"{name}.threshold", "must be a number between 0.5 and 1")
-    return HealingOptions(HealingMode(wanted["mode"]), float(threshold))
+    memory = wanted.get("memory")
+    if memory is not None and (not isinstance(memory, str) or not _MEMORY.fullmatch(memory)):
+        raise _invalid(f"{name}.memory", "must be a name of up to 100 letters, digits, dots, hyphens and underscores")
+    return HealingOptions(HealingMode(wanted["mode"]), float(threshold), memory)
 
 
 def _invalid(name: str, what: str) -> WebDriverError:

@@ -66,7 +66,7 @@ class WebDriverService:
         self._parts = Parts(store, leases, artifacts, self.targets, data / "scratch", self._threads)
         provider = LabProvider(self._parts)
         # Clients of BiDi take /session/{id} at the root and nothing else for a websocket's path.
-        settings = HubSettings()
+        settings = HubSettings(healing_folder=data / "healing")
         self.hub = Hub(provider, self._recorder, prefix=PREFIX, sockets_below="", settings=settings, gate=self.gate)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._address = ""

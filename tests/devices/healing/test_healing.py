@@ -27,6 +27,7 @@ NEW = """
 <Window name="Order"><Pane><Label name="Customer"/><Edit id="customer"/></Pane>
 <Button id="cancel" name="Cancel"/><Button id="save-order" name="Save"/></Window>
 """
+CUSTOMER = Locator("name", "Customer")
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ NEW = """
 )
 def test_a_renamed_and_moved_field_is_healed_with_its_evidence(locator: Locator) -> None:
     healer = Healer()
-    healer.remember(OLD)
+    healer.remember(CUSTOMER, OLD)
     heal = healer.heal(locator, NEW)
     assert heal is not None
     assert heal.replacement == Locator("id", "customer")
@@ -46,15 +47,25 @@ def test_a_renamed_and_moved_field_is_healed_with_its_evidence(locator: Locator)
 
 def test_a_deleted_element_is_not_healed() -> None:
     healer = Healer()
-    healer.remember(OLD)
+    healer.remember(CUSTOMER, OLD)
     assert healer.heal(Locator("id", "btnSave"), '<Window name="Order"><Label name="Customer"/></Window>') is None
 
 
 def test_nothing_is_healed_that_was_never_seen() -> None:
     healer = Healer()
     assert healer.heal(Locator("id", "btnSave"), NEW) is None
-    healer.remember(OLD)
+    healer.remember(CUSTOMER, OLD)
     assert healer.heal(Locator("id", "nothing"), NEW) is None
+
+
+def test_a_locator_is_healed_by_the_source_in_which_it_was_found_last() -> None:
+    healer = Healer()
+    save = Locator("id", "btnSave")
+    healer.remember(save, OLD)
+    healer.remember(Locator("id", "printer"), '<Window name="Print"><ComboBox id="printer"/></Window>')
+    heal = healer.heal(save, NEW)
+    assert heal is not None
+    assert heal.replacement == Locator("id", "save-order")
 
 
 def test_a_heuristic_of_ones_own_heals_what_the_standard_ones_do_not() -> None:
@@ -73,7 +84,7 @@ def test_a_heuristic_of_ones_own_heals_what_the_standard_ones_do_not() -> None:
     confidences = []
     for heuristics in (STANDARD, (same_mark, *STANDARD)):
         healer = Healer(heuristics)
-        healer.remember(old)
+        healer.remember(Locator("name", "Send"), old)
         heal = healer.heal(Locator("name", "Send"), new)
         confidences.append(0.0 if heal is None else heal.confidence)
     assert confidences[0] < THRESHOLD <= confidences[1]

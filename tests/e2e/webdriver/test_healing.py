@@ -84,6 +84,19 @@ def test_a_suggestion_is_written_down_and_the_test_fails_as_ever(opened: Opened,
     assert any("now id 'customer'" in each["name"] for each in run["measurements"])
 
 
+def test_what_a_session_found_heals_the_next_after_a_release(opened: Opened, lab: Any) -> None:
+    """The page changes between two runs of a test, as it does in practice, and the second never saw the old one."""
+    healing = {"mode": "heal", "memory": "orders"}
+    with opened(healing) as driver:
+        use_the_old_page(driver)
+    ended(lab, driver)  # with its run over, what it found is kept
+    with opened(healing) as driver:
+        driver.get(page(NEW))
+        assert driver.find_element(By.ID, "btnSave").get_attribute("id") == "save-order"
+        assert driver.find_element(By.ID, "txtCustomer").get_attribute("id") == "customer"
+    assert sum("healing of" in each["name"] for each in ended(lab, driver)["measurements"]) == 2
+
+
 def test_what_only_comes_late_is_not_healed(opened: Opened, lab: Any) -> None:
     late = NEW + "<script>setTimeout(() => { document.body.innerHTML += '<input id=txtCustomer>'; }, 400)</script>"
     with opened("heal") as driver:
@@ -106,6 +119,7 @@ def test_off_is_off(opened: Opened, lab: Any) -> None:
     ("healing", "message"),
     [
         ("yes", "lab:healing must be one of off, suggest, heal"),
+        ({"mode": "heal", "memory": "../../etc"}, "lab:healing.memory must be a name"),
         ({"mode": "heal", "threshold": 2}, "lab:healing.threshold must be a number between 0.5 and 1"),
     ],
 )
