@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from labctl.connection import DEFAULT_URL, Connection, LabAddressError, LabClientError, refusal
+from labctl.connection import AWAY, DEFAULT_URL, Connection, LabAddressError, LabClientError, refusal
 from labctl.host_client import Host
 from labctl.lease_client import Lease
 from labctl.robot_client import Robot
@@ -21,8 +21,6 @@ from labctl.robot_client import Robot
 __all__ = ["DEFAULT_URL", "Host", "Lab", "LabAddressError", "LabClientError", "Lease", "Robot"]
 _LONG_POLL_S = 30.0
 _HOOKS_S = 7200.0  # what comes before a lease may take long, such as charging a robot
-# A daemon that is being restarted, or whose database is: nobody answers, or who answers cannot.
-_AWAY = (0, 502, 503, 504)
 _AGAIN_S = 1.0
 RESTART_S = 120.0  # a daemon may be away for so long without its waiting runs being lost
 Answer = TypeVar("Answer")
@@ -201,7 +199,7 @@ class Lab(Connection):
             try:
                 answer = self.raw("GET", f"/api/v1/runs/{run}/signals/{signal}", params=wait, timeout=wait["wait"] + 30)
             except LabClientError as exc:
-                if exc.status not in _AWAY:
+                if exc.status not in AWAY:
                     raise
                 time.sleep(min(_AGAIN_S, max(0.0, give_up - time.monotonic())))
                 continue
@@ -280,7 +278,7 @@ class Lab(Connection):
             try:
                 return ask(*about)
             except LabClientError as exc:
-                if exc.status not in _AWAY or isinstance(exc, LabAddressError):
+                if exc.status not in AWAY or isinstance(exc, LabAddressError):
                     raise
                 now = time.monotonic()
                 if give_up is None:

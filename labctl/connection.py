@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import httpx
 
 DEFAULT_URL = "http://127.0.0.1:8470"
+# A daemon that is being restarted, or whose database is: nobody answers, or who answers cannot.
+AWAY = (0, 502, 503, 504)
 
 
 class LabClientError(Exception):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +20,8 @@ from labctl.client import Lab, Lease
 
 # A held lease is free so long after its program died.
 _HEARTBEAT_S = 15.0
+_ENDS_WITHIN_S = 10.0
+_KILLED = 128  # and the signal's number, as shells say it
 
 
 @dataclass(frozen=True)
@@ -171,11 +176,15 @@ def _tell(granted: dict[str, Any], *, as_json: bool) -> None:
 
 def _stay(lease: Lease) -> int:
     """Until Ctrl-C, or until the lease is lost."""
-    note("held until Ctrl-C")
+    over = threading.Event()
     try:
-        while lease.lost is None:
-            threading.Event().wait(0.5)
+        with _when_told_to_end(lambda _number: over.set()):
+            note("held until Ctrl-C")
+            while lease.lost is None and not over.wait(0.5):
+                pass
     except KeyboardInterrupt:
+        return 0
+    if over.is_set():
         return 0
     raise ExpectedError(f"the lease was lost: {lease.lost}", ERRORED)
 
@@ -188,16 +197,38 @@ def _run(command: str, lab: Lab, lease: Lease) -> int:
     except (OSError, ValueError) as exc:
         raise ExpectedError(f"cannot run {command!r}: {exc}", USAGE) from None
     try:
-        while process.poll() is None:
-            if lease.lost is not None:
-                process.terminate()
-                process.wait()
-                raise ExpectedError(f"the lease was lost, so the command was ended: {lease.lost}", ERRORED)
-            threading.Event().wait(0.2)
-    except KeyboardInterrupt:
+        with _when_told_to_end(process.send_signal):
+            while process.poll() is None:
+                if lease.lost is not None:
+                    _end(process)
+                    raise ExpectedError(f"the lease was lost, so the command was ended: {lease.lost}", ERRORED)
+                threading.Event().wait(0.2)
+    except KeyboardInterrupt:  # the terminal has told the command as well
         process.wait()
         return CANCELLED
-    return process.returncode
+    return process.returncode if process.returncode >= 0 else _KILLED - process.returncode
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """The devices may be somebody else's by now: what does not end is killed."""
+    process.terminate()
+    try:
+        process.wait(_ENDS_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def _when_told_to_end(act: Callable[[int], None]) -> Iterator[None]:
+    """What SIGTERM and SIGHUP do meanwhile; Ctrl-C is an exception as ever. What was ignored (nohup) stays so."""
+    heard = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is not signal.SIG_IGN]
+    before = {each: signal.signal(each, lambda number, _frame: act(number)) for each in heard}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _seconds(text: str) -> float:

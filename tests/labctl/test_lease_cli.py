@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+import time
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from labctl.cli.app import app
 from labctl.cli.exits import ExpectedError
-from labctl.client import Lab
+from labctl.client import Lab, LabClientError, Lease
+from labctl.connection import Connection
 
 
 @pytest.fixture(params=["sqlite"])
@@ -50,6 +54,69 @@ def test_a_command_runs_while_the_lease_is_held(url: str) -> None:
     labctl(url, "lease", "alone", "--exec", f'{sys.executable} -c "{code}"')
     with Lab(url) as lab:
         assert lab.leases() == []
+
+
+TOLD = "import signal as s, sys; s.signal(s.SIGTERM, lambda *_: sys.exit(7)); print('here', flush=True); s.pause()"
+
+
+def test_a_command_that_is_told_to_end_ends_with_its_lease(url: str) -> None:
+    command = [sys.executable, "-m", "labctl", "lease", "alone", "--url", url]
+    command += ["--exec", f'{sys.executable} -c "{TOLD}"']
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run, Lab(url) as lab:
+        assert run.stdout is not None
+        while "here" not in run.stdout.readline():
+            pass
+        run.terminate()
+        assert run.wait(60) == 7
+        assert lab.leases() == []
+
+
+def test_a_lease_that_is_held_is_given_back_when_told_to_end(url: str) -> None:
+    command = [sys.executable, "-m", "labctl", "lease", "alone", "--url", url, "--hold"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run, Lab(url) as lab:
+        assert run.stderr is not None
+        while "held until" not in run.stderr.readline():
+            pass
+        run.terminate()
+        assert run.wait(60) == 0
+        assert lab.leases() == []
+
+
+class AwayLab(Connection):
+    """A lab that answers nobody, or says that its database is away."""
+
+    def __init__(self, *statuses: int) -> None:
+        super().__init__("http://127.0.0.1:9")
+        self.statuses = list(statuses)
+
+    def request(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        status = self.statuses.pop(0) if self.statuses else 0
+        if status == 200:
+            return {"expires_at": "later"}
+        raise LabClientError("nobody there", status)
+
+
+GRANTED = {"id": "1", "fencing": 1, "devices": [], "expires_at": "soon"}
+
+
+@pytest.mark.parametrize(
+    ("answers", "lost"),
+    [((), "it was over before it could be renewed: nobody there"), ((503, 0, 409), "nobody there")],
+    ids=["no answer", "refused in the end"],
+)
+def test_who_holds_a_lease_hears_that_it_is_over_though_nobody_answers(answers: tuple[int, ...], lost: str) -> None:
+    lease = Lease(AwayLab(*answers), GRANTED, 2.0)
+    lease._renewing.join(60)
+    assert lease.lost == lost
+
+
+def test_a_lease_outlives_a_daemon_that_is_away_for_a_moment() -> None:
+    lease = Lease(AwayLab(503, 0, 200), GRANTED, 6.0)
+    while lease.expires_at == "soon" and lease.lost is None:
+        time.sleep(0.01)
+    assert (lease.expires_at, lease.lost) == ("later", None)
+    lease._over.set()
+    lease._renewing.join()
 
 
 def test_a_time_to_come_is_reserved(url: str) -> None:
