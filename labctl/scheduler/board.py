@@ -1,7 +1,7 @@
 """What the scheduler knows, kept up to date change by change: devices, who holds them, who waits, what is reserved.
 
-Sets of devices are integers with a bit for each, so a thousand devices are compared at once. Requests that want the
-same form a line of their own (`Line`): when its first cannot be served now, none of it can.
+Sets of devices are integers (`labctl.scheduler.sets`). Requests that want the same form a line of their own (`Line`):
+when its first cannot be served now, none of it can.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from labctl.matching import Candidate, Requirement
 from labctl.scheduler.model import Holding, Request, Slot
+from labctl.scheduler.sets import EVERYTHING, assign, bits, set_of
 
-EVERYTHING = -1
 _NARROW = 8  # a line that may use no more devices than this is found by them
 
 
@@ -185,7 +185,7 @@ class Board:
         key = _key(requirement)
         mask = self._met.get(key)
         if mask is None:
-            mask = sum(1 << number for number in bits(admitted) if not requirement.unmet(self.devices[number]))
+            mask = set_of(number for number in bits(admitted) if not requirement.unmet(self.devices[number]))
             self._met[key] = mask
         return mask
 
@@ -331,49 +331,6 @@ class Board:
         wanted = set(devices)
         others = (slot for slot in self.slots.values() if slot.lease != lease and not wanted.isdisjoint(slot.devices))
         return min(others, key=lambda slot: slot.start, default=None)
-
-
-def bits(mask: int) -> Iterator[int]:
-    """The numbers in a set, in order."""
-    while mask:
-        low = mask & -mask
-        yield low.bit_length() - 1
-        mask ^= low
-
-
-def assign(masks: Sequence[int], free: int) -> list[int] | None:
-    """A device of its own for each requirement out of those `free`, or None where there is no such choice.
-
-    Kuhn's augmenting paths: a requirement that comes later may push an earlier one to another device.
-    """
-    if len(masks) == 1:
-        usable = masks[0] & free
-        return [(usable & -usable).bit_length() - 1] if usable else None
-    taken: dict[int, int] = {}
-    occupied = 0
-
-    def place(requirement: int, barred: list[int]) -> bool:
-        nonlocal occupied
-        usable = masks[requirement] & free & ~barred[0]
-        vacant = usable & ~occupied
-        if vacant:
-            number = (vacant & -vacant).bit_length() - 1
-            occupied |= 1 << number
-            taken[number] = requirement
-            return True
-        for number in bits(usable):
-            if barred[0] >> number & 1:
-                continue
-            barred[0] |= 1 << number
-            if place(taken[number], barred):
-                taken[number] = requirement
-                return True
-        return False
-
-    if not all(place(requirement, [0]) for requirement in range(len(masks))):
-        return None
-    chosen = {requirement: number for number, requirement in taken.items()}
-    return [chosen[requirement] for requirement in range(len(masks))]
 
 
 def _rank(request: Request) -> tuple[float, str]:

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from labctl.scheduler.board import EVERYTHING, Board, assign, bits
+from labctl.scheduler.board import Board
 from labctl.scheduler.model import Holding, Placement, Request, Rules
+from labctl.scheduler.sets import EVERYTHING, assign, bits, set_of
 
 # A lease that has outlived its bound is taken to go on for so long.
 _OVERDUE_S = 1.0
@@ -103,7 +104,7 @@ def _choose(masks: Sequence[int], free: int, claimed: int) -> list[int] | None:
 
 def _place(board: Board, request: Request, chosen: list[int], promises: list[_Promise], now: float) -> Placement:
     devices = tuple(board.devices[number].name for number in chosen)
-    mask = _mask(chosen)
+    mask = set_of(chosen)
     taken = board.with_rooms(mask) if request.rooms else mask
     rooms = tuple(board.names(taken & ~mask))
     until = min((promise.start for promise in promises if promise.devices & taken), default=math.inf)
@@ -122,9 +123,9 @@ def _keep(board: Board, request: Request, masks: Sequence[int], promises: list[_
     """
     free_at = {number: _free_at(board, number, request, now) for mask in masks for number in bits(mask)}
     for moment in sorted({each for each in free_at.values() if each < math.inf}):
-        chosen = assign(masks, _mask(number for number, each in free_at.items() if each <= moment))
+        chosen = assign(masks, set_of(number for number, each in free_at.items() if each <= moment))
         if chosen is not None:
-            kept = board.with_rooms(_mask(chosen)) if request.rooms else _mask(chosen)
+            kept = board.with_rooms(set_of(chosen)) if request.rooms else set_of(chosen)
             promises.append(_promised(board, moment, kept))
             return kept
     return 0
@@ -155,10 +156,3 @@ def _promised(board: Board, start: float, devices: int) -> _Promise:
     for number in bits(devices):
         shut |= board.members.get(number, 0)
     return _Promise(start, devices, shut)
-
-
-def _mask(numbers: Iterable[int]) -> int:
-    mask = 0
-    for number in numbers:
-        mask |= 1 << number
-    return mask

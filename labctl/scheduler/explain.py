@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from labctl.matching import Requirement
-from labctl.scheduler.board import Board, bits
+from labctl.scheduler.board import Board
 from labctl.scheduler.model import Request, Rules
+from labctl.scheduler.sets import bits
 
 
 @dataclass(frozen=True, slots=True)
