@@ -16,6 +16,7 @@ _PROXY_TYPES = frozenset({"pac", "direct", "autodetect", "system", "manual"})
 _PROMPT_HANDLERS = frozenset({"dismiss", "dismiss and notify", "accept", "accept and notify", "ignore"})
 _PROMPT_TYPES = frozenset({"alert", "beforeUnload", "confirm", "default", "file", "prompt"})
 _TOLD_APART_BY = frozenset({"browserName", "platformName"})
+_REMOTE_URL = "se:remoteUrl"  # Selenium's clients say in it which address they were given
 _LARGEST_INTEGER = 2**53 - 1
 
 
@@ -74,8 +75,14 @@ def misfit(offered: Mapping[str, Any], capabilities: Mapping[str, Any]) -> str:
 
 
 def request_for(candidates: Sequence[Candidate], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The New Session parameters for a target: each candidate over the device's defaults, in order."""
+    """The New Session parameters for a target: each candidate over the device's defaults, in order.
+
+    Without what says where the client found the lab: a Selenium Grid would tell it in place of its own websockets'
+    addresses.
+    """
     merged = [with_defaults(defaults, each.capabilities) for each in candidates]
+    for each in merged:
+        each.pop(_REMOTE_URL, None)
     if len(merged) == 1:
         return {"capabilities": {"alwaysMatch": merged[0], "firstMatch": [{}]}}
     return {"capabilities": {"alwaysMatch": {}, "firstMatch": merged}}

@@ -162,6 +162,13 @@ def test_the_device_s_defaults_lie_beneath_what_is_asked():
     }
 
 
+def test_where_the_client_found_the_lab_is_not_said_to_the_target():
+    """A Selenium Grid would answer with it where the address of its BiDi websocket belongs."""
+    wanted = Candidate({"browserName": "chrome", "se:remoteUrl": "http://lab.example/webdriver"})
+    for candidates in ([wanted], [wanted, wanted]):
+        assert "lab.example" not in str(request_for(candidates, {}))
+
+
 def test_several_candidates_leave_the_choice_to_the_target():
     request = request_for([Candidate({"a:b": 1}), Candidate({"a:b": 2})], {"c:d": 3})
     assert request == {"capabilities": {"alwaysMatch": {}, "firstMatch": [{"c:d": 3, "a:b": 1}, {"c:d": 3, "a:b": 2}]}}
