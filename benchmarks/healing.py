@@ -1,16 +1,19 @@
 """Locator healing on graded pairs of dialog versions: what moved or was renamed and is found, what is matched wrongly.
 
-The peer is the plain habit: look for the same id, then the same label, then the same path.
+The peer is the plain habit: look for the same id, then the same label, then the same path. `--page FILE` writes what
+became of every element, with the evidence, as HTML to look through.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from _dialogs import DIALOGS, UNSEEN, Dialog
+from _healing_page import Row, page
 
 from devices.healing import THRESHOLD, Node, Tree, match_trees, parse_source
 
@@ -91,6 +94,19 @@ def grade(matcher: Matcher, pairs: dict[str, tuple[Dialog, Dialog]]) -> Grade:
     return result
 
 
+def rows(pairs: dict[str, tuple[Dialog, Dialog]]) -> Iterator[Row]:
+    """What our matcher makes of every element."""
+    for name, (before, after) in pairs.items():
+        old, new = parse_source(before.source), parse_source(after.source)
+        matching = match_trees(old, new)
+        truth = {key: f"{node} {node.path}" for key, node in zip(after.keys, new, strict=True) if key}
+        for key, node in list(zip(before.keys, old, strict=True))[1:]:
+            pair = matching.pair(node)
+            found = "gone" if pair is None else f"{pair.new} {pair.new.path}"
+            sure, evidence = (0.0, ()) if pair is None else (pair.confidence, pair.evidence)
+            yield Row(name, f"{node} {node.path}", truth.get(key, "gone"), found, sure, evidence)
+
+
 def table(pairs: dict[str, tuple[Dialog, Dialog]]) -> list[tuple[float, str]]:
     """Print the grades; returns what ours matched wrongly, with its confidence."""
     print("| matcher | moved or renamed: found | of these above the threshold | unchanged: found | lost | wrong "
@@ -116,7 +132,10 @@ def table(pairs: dict[str, tuple[Dialog, Dialog]]) -> list[tuple[float, str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the same; it is quick")
-    parser.parse_args()
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write what became of every element as HTML")
+    options = parser.parse_args()
+    if options.page is not None:
+        options.page.write_text(page([*rows(DIALOGS), *rows(UNSEEN)], THRESHOLD), encoding="utf-8")
     for title, pairs in (("pairs of dialogs", DIALOGS), ("pairs written after the heuristics were settled", UNSEEN)):
         print(f"\nLocator healing, {len(pairs)} {title}, threshold {THRESHOLD}\n")
         for confidence, what in table(pairs):
