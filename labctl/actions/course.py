@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Iterator
@@ -26,7 +27,9 @@ from courses.progress import (
 )
 from devices.webdriver import WebDriverError
 from drivers.documents import DocumentError
+from drivers.errors import DeviceError
 from drivers.rooms import Room
+from drivers.stop_channel import StopSettings
 from labctl.actions.course_files import MEDIA_TYPES, RECORDING, warm_up, write_results_of
 from labctl.actions.driving import drive_apart
 from labctl.actions.driving_process import Drive, Pilot, Told
@@ -94,12 +97,13 @@ class DriveCourse:
         with _pilot(context, parameters, robot) as pilot:
             task = Drive(course, calibration, bases.address(context.device, context.fencing), recording, pilot)
             try:
-                driven = drive_apart(
-                    task,
-                    lambda: bases.lease_ends_at(context.device, context.fencing),
-                    context.cancellation,
-                    _Teller(context),
-                )
+                with stopped_if_lost(pilot.foreign if pilot is not None else None):
+                    driven = drive_apart(
+                        task,
+                        lambda: bases.lease_ends_at(context.device, context.fencing),
+                        context.cancellation,
+                        _Teller(context),
+                    )
             finally:
                 if recording.exists():
                     context.keep(recording, RECORDING, MEDIA_TYPES[recording.suffix])
@@ -138,6 +142,21 @@ def check_client(device: str, robot: RobotConfig, course: Course, how: str) -> N
             f"the course {course.name} begins or ends in a dock: a robot that another maker's client drives is tried "
             "by turning it on the spot, and is not docked; take one without, such as lap"
         )
+
+
+@contextmanager
+def stopped_if_lost(stop: StopSettings | None) -> Iterator[None]:
+    """Where a course ends without a result, the robot's own stop channel, if it has one, is used from here too.
+
+    The driving process and the guard do so before; both may have died, with the input of the robot's client held.
+    """
+    try:
+        yield
+    except BaseException:
+        if stop is not None:
+            with contextlib.suppress(DeviceError):
+                stop.channel.stop()
+        raise
 
 
 @contextmanager

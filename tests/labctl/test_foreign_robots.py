@@ -12,7 +12,8 @@ from courses.course import Course
 from drivers.documents import DocumentError
 from drivers.guard import GuardSettings
 from drivers.rooms import Room
-from labctl.actions.course import check_client
+from drivers.stop_channel import StopSettings, VendorStop
+from labctl.actions.course import check_client, stopped_if_lost
 from labctl.config import Lab, RobotConfig, load_lab
 from labctl.errors import LabFailureError
 from labctl.jobs.parsing import parse_job_file
@@ -110,6 +111,24 @@ def test_what_cannot_be_stopped_or_tried_is_refused(
 ) -> None:
     with pytest.raises(LabFailureError, match=message):
         check_client("visitor", visitor(tmp_path, **changes), course, how)
+
+
+def test_the_stop_channel_is_used_by_the_daemon_too_where_a_course_ends_without_a_result(tmp_path: Path) -> None:
+    def channel(name: str) -> StopSettings:
+        return StopSettings(vendor=VendorStop(stop_command=("touch", str(tmp_path / name))))
+
+    with stopped_if_lost(channel("well")):
+        pass
+    with (
+        pytest.raises(LabFailureError, match="the process that drove the robot died"),
+        stopped_if_lost(channel("lost")),
+    ):
+        raise LabFailureError("the process that drove the robot died")
+    broken = StopSettings(vendor=VendorStop(stop_command=("false",)))
+    for stop in (None, StopSettings(), broken):
+        with pytest.raises(LabFailureError, match="the reason"), stopped_if_lost(stop):
+            raise LabFailureError("the reason")
+    assert [each.name for each in tmp_path.iterdir()] == ["lost"]
 
 
 def test_the_librarys_matrix_drives_every_pair_of_platform_robot_and_input() -> None:
