@@ -104,7 +104,8 @@ class LanePerformer:
         outcomes: list[Outcome] = []
         ids: dict[str, Any] = {}
         part: Part = "steps"
-        for number, (part_now, _, step) in enumerate(self.lane.parts()):
+        for number, (part_now, _, written) in enumerate(self.lane.parts()):
+            step = _named(written, self.names)
             if part_now != part:
                 part = part_now
                 self._end_steps(outcomes)
@@ -338,6 +339,15 @@ class LanePerformer:
     def _note(self, work: Callable[[Transaction], None]) -> None:
         """Write without waiting for the disk. The order is kept."""
         self.store.submit(work).add_done_callback(_log_failure)
+
+
+def _named(step: Step, names: Mapping[str, Any]) -> Step:
+    """The step by the name that people see: what is known before the run is filled in."""
+    try:
+        name = expressions.fill(step.name, names)
+    except ExpressionError:
+        return step  # it asks for what only the run tells
+    return step if name is expressions.UNKNOWN else step.model_copy(update={"name": str(name)})
 
 
 def _wanted(step: Step, part: Part, scope: Mapping[str, Any], status: Status) -> bool:

@@ -98,7 +98,12 @@ def test_a_doubtful_job_is_taken_with_a_warning(http: httpx.Client) -> None:
 
 def test_a_matrix_is_one_job_of_several_that_ends_with_the_worst(client: Lab, offer: Offer) -> None:
     wanted = document(
-        {"uses": "run.measure", "with": {"name": "n", "value": "${{ matrix.n }}"}, "measurements": {"n": {"max": 2}}},
+        {
+            "name": "measure ${{ matrix.n }}",
+            "uses": "run.measure",
+            "with": {"name": "n", "value": "${{ matrix.n }}"},
+            "measurements": {"n": {"max": 2}},
+        },
         matrix={"n": [1, 2, 3]},
     )
     job = client.run(json.dumps(wanted))
@@ -115,6 +120,7 @@ def test_a_matrix_is_one_job_of_several_that_ends_with_the_worst(client: Lab, of
         ("j (2).eye", 2, 0),
         ("j (3).eye", 2, 2),
     ]
+    assert [suite.name and next(iter(suite)).name for suite in suites] == ["measure 1", "measure 2", "measure 3"]
     again = client.rerun(job["id"])
     list(client.follow(again["id"]))
     ended = client.job(again["id"])
