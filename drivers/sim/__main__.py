@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import signal
 import sys
@@ -56,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     battery_ratio=options.battery,
                     waits_for_board_s=_STARVED_WALL_S / clock.to_wall(1.0),
                 )
+                if options.at is not None:
+                    x, y, heading_deg = options.at
+                    world.put_robot(x, y, math.radians(heading_deg))
                 robots.append(_connect(stack, options, world, clock, index))
             control = ControlServer([each for each, _ in robots], port=options.control_port)
             stack.callback(control.close)
@@ -112,6 +116,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--room", default="standard", help="a room that ships with the program, or a room file")
     parser.add_argument("--dock", help="the dock to start at (default: the room's first)")
+    parser.add_argument(
+        "--at", nargs=3, type=float, metavar=("X", "Y", "DEG"), help="start there instead: metres, and the heading"
+    )
     parser.add_argument("--time-scale", type=float, default=1.0, help="seconds of the bench in one second (0.1 to 100)")
     parser.add_argument("--seed", type=int, default=0, help="of noise and slip; robot i gets SEED + i")
     parser.add_argument("--room-seed", type=int, help="of how the walls stand off the map (default: that of the rest)")

@@ -41,8 +41,9 @@ def problems(folder: Path, text: str) -> list[str]:
     return [str(each).removeprefix(str(folder / "lab.yaml")) for each in caught.value.problems]
 
 
-def test_the_file_to_start_from_is_valid_and_its_schema_is_current() -> None:
+def test_the_files_to_start_from_are_valid_and_their_schema_is_current() -> None:
     assert set(load_lab(ROOT / "config" / "bench.yaml").robots()) == {"robot-1"}
+    assert set(load_lab(ROOT / "config" / "pilots.yaml").robots()) == {"create2", "robovisit"}
     written = json.loads((ROOT / "config" / "lab.schema.json").read_text(encoding="utf-8"))
     assert written == json.loads(json.dumps(json_schema())), "python -m labctl.config > config/lab.schema.json"
 

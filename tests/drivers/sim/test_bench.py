@@ -228,3 +228,17 @@ def test_closed_bench_is_gone() -> None:
         _ = bench.pid
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_a_robot_starts_where_it_is_put() -> None:
+    command = [sys.executable, "-m", "drivers.sim", "--at", "1.9", "2.4", "90", "--parent", str(os.getpid())]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            host, _, port = json.loads(process.stdout.readline())["control"].removeprefix("tcp://").rpartition(":")
+            with socket.create_connection((host, int(port))) as control, control.makefile("rb") as replies:
+                control.sendall(json.dumps({"robot": 0, "do": "truth", "with": {}}).encode() + b"\n")
+                truth = json.loads(replies.readline())["result"]
+        finally:
+            process.terminate()
+    assert [truth[key] for key in ("x", "y", "heading")] == pytest.approx([1.9, 2.4, np.pi / 2])
