@@ -16,7 +16,9 @@ from labctl.leases import Leases
 from labctl.registry import ActionRegistry
 from labctl.sequencer import RUN_LEASE_S
 from labctl.store import Store, Transaction, submitting
+from labctl.store.memory import candidate
 from labctl.store.submitting import Key, NewJob
+from labctl.store.tables import devices
 
 Permit = Callable[[NewJob], NewJob]
 
@@ -68,8 +70,11 @@ class Submissions:
         return Submitted(job, new, parsed.warnings)
 
     def check(self, text: str, source: str, overrides: Mapping[str, str] | None = None) -> ParsedFile:
-        """The jobs in a text, with their actions' parameters checked; changes nothing."""
-        return parse_job_file(text, source, self.actions.check, overrides)
+        """The jobs in a text, with their actions' parameters and their roles checked; changes nothing."""
+        with self.store.read() as connection:
+            present = connection.execute(sa.select(devices).where(devices.c.state != "removed"))
+            candidates = [candidate(each) for each in present]
+        return parse_job_file(text, source, self.actions.check, overrides, devices=candidates)
 
     def rerun(self, job: str, owner: str, permit: Permit = lambda job: job) -> str:
         """Queue a finished job, or matrix, anew as it was; returns the new job. Raises ConflictError while it lasts."""

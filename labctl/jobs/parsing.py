@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,8 +16,10 @@ from labctl.jobs import expressions, wait_graph
 from labctl.jobs.expressions import UNKNOWN
 from labctl.jobs.matrix import Combination, MatrixError, expand, title
 from labctl.jobs.model import Job, Step
+from labctl.jobs.roles import unfilled
 from labctl.jobs.salvaging import PLACEHOLDER, salvage
 from labctl.jobs.syntax import ExpressionError, Node
+from labctl.matching import Candidate
 
 # Says what is wrong with the parameters of an action: places below them, and messages; ("uses",) for the action itself.
 CheckAction = Callable[[str, dict[str, Any]], list[tuple[Location, str]]]
@@ -45,11 +47,18 @@ class ParsedFile:
 
 
 def parse_job_file(
-    text: str, source: str, check_action: CheckAction, overrides: Mapping[str, str] | None = None
+    text: str,
+    source: str,
+    check_action: CheckAction,
+    overrides: Mapping[str, str] | None = None,
+    *,
+    devices: Sequence[Candidate] | None = None,
 ) -> ParsedFile:
     """The jobs in a YAML or JSON text.
 
-    `overrides`: values for its `vars`, as YAML scalars. Raises `drivers.documents.DocumentError` with every problem.
+    `overrides`: values for its `vars`, as YAML scalars. `devices`: those of the lab, one of which each role must be
+    able to have; whether all roles can at once is not looked at. Raises `drivers.documents.DocumentError` with every
+    problem.
     """
     document = documents.parse(text, source)
     if problems := list(_unstorable(document)):
@@ -63,7 +72,7 @@ def parse_job_file(
     warnings: dict[Problem, None] = {}
     for combination in combinations:
         try:
-            job, doubts = _one_job(document, combination, check_action)
+            job, doubts = _one_job(document, combination, check_action, devices)
         except DocumentError as exc:
             found.update(dict.fromkeys(exc.problems))
             if len(found) > _MOST_PROBLEMS:
@@ -89,7 +98,9 @@ def _combinations(document: Document, matrix: dict[str, Any]) -> list[Combinatio
         raise document.error(("matrix", *exc.where), str(exc)) from None
 
 
-def _one_job(document: Document, combination: Combination, check_action: CheckAction) -> tuple[Job, list[Problem]]:
+def _one_job(
+    document: Document, combination: Combination, check_action: CheckAction, devices: Sequence[Candidate] | None
+) -> tuple[Job, list[Problem]]:
     document, problems = _settled(document, combination)
     job: Job | None
     try:
@@ -100,6 +111,8 @@ def _one_job(document: Document, combination: Combination, check_action: CheckAc
         if job is None:
             raise DocumentError(problems) from None
     problems += _names(document, job)
+    if devices is not None:
+        problems += unfilled(document, job, devices)
     for lane in job.lanes:
         problems += _expressions(document, job, lane, combination, check_action)
     problems += _outputs(document, job, combination)

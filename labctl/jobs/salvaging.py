@@ -6,9 +6,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from labctl.jobs.model import Job, Step
+from labctl.jobs.model import Job, Role, Step
 
 PLACEHOLDER = "placeholder.step"  # stands where a step was that cannot be understood
+ANY_KIND = "placeholder"  # and where a role was
 
 
 def salvage(value: Any) -> Job | None:
@@ -18,7 +19,7 @@ def salvage(value: Any) -> Job | None:
     kept = {key: each for key, each in value.items() if key in Job.model_fields}
     kept["lanes"] = {name: _lane(lane) for name, lane in value["lanes"].items()}
     named = kept["roles"] if isinstance(kept.get("roles"), dict) and kept["roles"] else dict.fromkeys(kept["lanes"])
-    kept["roles"] = {name: {"kind": "any"} for name in named}
+    kept["roles"] = {name: _role(role) for name, role in named.items()}
     kept["name"] = "job"
     for _ in range(2):
         try:
@@ -45,6 +46,19 @@ def _lane(lane: Any) -> dict[str, Any]:
     if isinstance(lane.get("role"), str):
         kept["role"] = lane["role"]
     return kept
+
+
+def _role(role: Any) -> dict[str, Any]:
+    kept: dict[str, Any] = dict(role) if isinstance(role, dict) else {}
+    for _ in range(2):
+        try:
+            Role.model_validate(kept)
+            return kept
+        except ValidationError as exc:
+            for error in exc.errors(include_url=False):
+                if error["loc"]:
+                    kept.pop(str(error["loc"][0]), None)
+    return {"kind": ANY_KIND}
 
 
 def _step(step: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from drivers.documents import DocumentError, Problem
 from labctl.jobs import ParsedFile, parse_job_file, shipped
+from labctl.matching import Candidate
 from labctl.registry import ActionRegistry
 
 ACTIONS = ActionRegistry()
@@ -191,3 +192,29 @@ def test_any_document_is_taken_or_refused_in_words(data: Any) -> None:
     except DocumentError as exc:
         told = exc.problems
     assert all(each.line >= 1 and each.message for each in told)
+
+
+NEVER = "the lab has no devices that could fill this, even if all were free"
+
+
+def test_roles_that_the_lab_cannot_fill_are_told_with_all_that_is_wrong() -> None:
+    devices = [Candidate("alice", "endpoint", {"site": "berlin"}), Candidate("robot-1", "robot", {})]
+    text = """
+name: call
+roles:
+  alice: {device: alise}
+  bob: {kind: endpoints}
+  carol: {kind: endpoint, labels: {site: paris}}
+  dave: {kind: endpoint, lables: {site: berlin}}
+  erin: {kind: endpoint, labels: {site: berlin}}
+lanes:
+  alice: {steps: [{uses: test.do}]}
+"""
+    with pytest.raises(DocumentError) as wrong:
+        parse_job_file(text, "job.yaml", lambda _uses, _parameters: [], devices=devices)
+    assert [(each.line, each.column, each.message) for each in wrong.value.problems] == [
+        (4, 11, "there is no device 'alise'; did you mean 'alice'?"),
+        (5, 9, f"{NEVER}: a endpoints; did you mean 'endpoint'?"),
+        (6, 3, f"{NEVER}: a endpoint with site=paris"),
+        (7, 26, "unknown key; did you mean 'labels'?"),
+    ]
