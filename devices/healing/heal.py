@@ -14,6 +14,9 @@ from devices.healing.tree import parse_source
 
 # No wrong match of the graded dialogs reaches this confidence; see benchmarks/healing.py.
 THRESHOLD = 0.9
+# A page that has less than this share of the elements is another one, where a test may have come by mistake: any two
+# forms have a field that looks alike. The graded pairs that are versions of one dialog share half or more.
+_ANOTHER_PAGE = 0.5
 
 
 class HealingMode(StrEnum):
@@ -67,8 +70,15 @@ class Healer:
         found = locate(old, broken)
         if not found:
             return None
-        pair = match_trees(old, new, self._heuristics).pair(found[0])
+        matching = match_trees(old, new, self._heuristics)
+        pair = matching.pair(found[0])
         if pair is None:
             return None
+        confidence, evidence = pair.confidence, pair.evidence
+        told = [node for node in old.nodes[1:] if node.id or node.label]
+        share = sum(matching.pair(node) is not None for node in told) / max(1, len(told))
+        if share < _ANOTHER_PAGE:
+            confidence *= share
+            evidence = (f"another page: {share:.0%} of what had an id or a label is here", *evidence)
         replacement = locator_for(new, pair.new)
-        return Heal(broken, replacement, str(pair.old), str(pair.new), pair.confidence, pair.evidence)
+        return Heal(broken, replacement, str(pair.old), str(pair.new), confidence, evidence)

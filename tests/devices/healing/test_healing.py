@@ -68,6 +68,19 @@ def test_a_locator_is_healed_by_the_source_in_which_it_was_found_last() -> None:
     assert heal.replacement == Locator("id", "save-order")
 
 
+def test_on_another_page_nothing_is_healed_however_alike_a_field_looks() -> None:
+    """A test that came to the wrong page must not type into it."""
+    login, call = DIALOGS["login, ids renamed"][0], DIALOGS["Android, resource ids with another package"][1]
+    user = Locator("id", "txtUser")
+    healer = Healer()
+    healer.remember(user, login.source)
+    heal = healer.heal(user, call.source)
+    assert heal is not None
+    assert "id/number" in heal.now
+    assert heal.confidence < 0.5
+    assert heal.evidence[0] == "another page: 33% of what had an id or a label is here"
+
+
 def test_a_heuristic_of_ones_own_heals_what_the_standard_ones_do_not() -> None:
     old, new = (
         '<W><B mark="7" name="Send"/></W>',
