@@ -150,14 +150,18 @@ class _Trial:
         )
 
     def _turn_back(self) -> None:
+        """To where it stood, as the LiDAR sees it at rest: the course begins there."""
         begun = self._clock.now()
         while abs(heading := self._since_start().heading) > BACK_WITHIN_RAD:
-            if self._clock.now() - begun > _TIRED_S:
-                raise MotionRefusedError(f"the robot did not turn back: {self._seat.status().detail}")
-            self._seat.drive(0.0, -math.copysign(TURN_RAD_S, heading))
-            self._pass(_STEP_S)
+            while abs(heading) > BACK_WITHIN_RAD:
+                if self._clock.now() - begun > _TIRED_S:
+                    raise MotionRefusedError(f"the robot did not turn back: {self._seat.status().detail}")
+                self._seat.drive(0.0, -math.copysign(TURN_RAD_S, heading))
+                self._pass(_STEP_S)
+                heading = self._since_start().heading
+            self._seat.stop()
+            self._pass(_COMPARE_S)
         self._seat.stop()
-        self._pass(_COMPARE_S)
 
     def _rests(self, when: str) -> None:
         first = self._scan()
