@@ -25,7 +25,7 @@ from drivers.sim.world import World
 from drivers.types import Pose, StopReason
 
 
-class Lateness:
+class LateNaps:
     """How late this process gets to run: a thread that asks for 1 ms of sleep and notes what it got.
 
     The board's log, from which the tests take their times, is written by a thread of this process too. So this is the
@@ -62,7 +62,7 @@ class Rig:
 
     def __init__(self, folder: Path, time_scale: float = 1.0, **changes: object) -> None:
         self.clock = clock_for_scale(time_scale)
-        self.lateness = Lateness(self.clock)
+        self.lateness = LateNaps(self.clock)
         self.room = Room.library("standard")
         self.world = World(self.room, self.clock, "A")
         self.board = OpenInterfaceBoard(self.world, self.clock)
