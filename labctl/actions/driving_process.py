@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import math
 import os
 import signal
@@ -116,6 +117,7 @@ Message = Progress | Told | Driven | NotDriven
 def drive(task: Task, daemon: Connection, shared: Shared) -> None:
     """The process: drives, tells progress as it goes, and in the end `Driven` or `NotDriven`."""
     cancel = CancelToken()
+    gc.freeze()  # what was imported stays: looking through it for garbage would let a command come late
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, 0)  # not the daemon's, which goes first
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's to handle
