@@ -1,14 +1,13 @@
-"""Goes through the steps of one lane: conditions, tries, what measurements must be; then the teardown, always."""
+"""Goes through the steps of one lane: conditions, tries; then the teardown, always."""
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,9 +19,10 @@ from labctl.errors import LabError, LabFailureError
 from labctl.jobs import Lane, Step, expressions
 from labctl.jobs.durations import worded
 from labctl.jobs.expressions import Status
-from labctl.jobs.model import Limits, Part
+from labctl.jobs.model import Part
 from labctl.jobs.syntax import ExpressionError
 from labctl.registry import ActionRegistry
+from labctl.sequencer.judging import Findings, judged, limited, shown
 from labctl.sequencer.meeting import Meetings, ParkedError
 from labctl.steps import Cancellation, Measurement, Outcome, StepContext, Verdict
 from labctl.store import Store, Transaction, findings, running
@@ -75,15 +75,6 @@ class _Try:
     attempt: int
 
 
-@dataclass(slots=True)
-class _Findings:
-    """What a try of a step found out."""
-
-    outputs: dict[str, Any] = field(default_factory=dict)
-    measurements: dict[str, Measurement] = field(default_factory=dict)
-    artifacts: list[str] = field(default_factory=list)
-
-
 @dataclass(frozen=True, slots=True)
 class LanePerformer:
     """One lane. `cancellation`: of the run; teardown has none but its own time limits."""
@@ -112,11 +103,11 @@ class LanePerformer:
             if number < len(self.before.steps):
                 self._recall(self.before.steps[number], outcomes, ids)
                 continue
-            outcome, shown = self._maybe(number, part, step, outcomes, ids)
+            outcome, told = self._maybe(number, part, step, outcomes, ids)
             if outcome is not None:
                 outcomes.append(outcome)
             if step.id is not None:
-                ids[step.id] = shown
+                ids[step.id] = told
         return _worst(outcomes)
 
     def _recall(self, row: sa.Row[Any], outcomes: list[Outcome], ids: dict[str, Any]) -> None:
@@ -157,8 +148,8 @@ class LanePerformer:
         except ExpressionError as exc:
             outcome = Outcome(Verdict.ERRORED, f"if: {exc}")
             self._begin(number, step, 1)
-            self._finish(number, step, outcome, _Findings())
-            return outcome, _shown(outcome, _Findings())
+            self._finish(number, step, outcome, Findings())
+            return outcome, shown(outcome, Findings())
         if not wanted:
             reason = "an earlier step did not pass" if step.condition is None else f"if: {step.condition}"
             broken_off = asked and part == "steps" and _worst(outcomes).verdict is Verdict.PASSED
@@ -176,20 +167,20 @@ class LanePerformer:
         attempt = 1
         while True:
             self._begin(number, step, attempt)
-            found = _Findings()
+            found = Findings()
             outcome = self._try(_Try(number, step, attempt), scope, status, cancellation, found)
             if outcome.verdict is Verdict.PASSED:
-                outcome = _judged(step, outcome, found)
+                outcome = judged(step, outcome, found)
             self._finish(number, step, outcome, found)
             last = outcome.verdict in (Verdict.PASSED, Verdict.CANCELLED) or attempt > step.retry.times
             if last or cancellation.asked:
-                return outcome, _shown(outcome, found)
+                return outcome, shown(outcome, found)
             if step.retry.delay is not None and cancellation.wait(step.retry.delay):
-                return outcome, _shown(outcome, found)
+                return outcome, shown(outcome, found)
             attempt += 1
 
     def _try(
-        self, this: _Try, scope: dict[str, Any], status: Status, cancellation: Cancellation, found: _Findings
+        self, this: _Try, scope: dict[str, Any], status: Status, cancellation: Cancellation, found: Findings
     ) -> Outcome:
         step = this.step
         own = Cancellation()
@@ -215,7 +206,7 @@ class LanePerformer:
             limit.cancel()
         return Outcome(own.verdict, own.reason) if own.asked else outcome
 
-    def _meet(self, this: _Try, payload: Any, cancellation: Cancellation, found: _Findings) -> Outcome:
+    def _meet(self, this: _Try, payload: Any, cancellation: Cancellation, found: Findings) -> Outcome:
         place, meetings, step = self.place, self.meetings, this.step
         waited_s = self.before.waited_s if this.number == len(self.before.steps) else 0.0
         if step.notify is not None:
@@ -243,16 +234,16 @@ class LanePerformer:
         found.outputs.update(payloads=came)
         return Outcome(Verdict.PASSED)
 
-    def _act(self, this: _Try, parameters: dict[str, Any], cancellation: Cancellation, found: _Findings) -> Outcome:
+    def _act(self, this: _Try, parameters: dict[str, Any], cancellation: Cancellation, found: Findings) -> Outcome:
         if cancellation.asked:
             return Outcome(cancellation.verdict, cancellation.reason)
         place, step = self.place, this.step
         where = {"lane": place.lane, "number": this.number, "attempt": this.attempt}
 
         def measure(values: list[Measurement]) -> None:
-            limited = [_limited(each, step.measurements.get(each.name)) for each in values]
-            found.measurements.update((each.name, each) for each in limited)
-            rows = [asdict(each) for each in limited]
+            against = [limited(each, step.measurements.get(each.name)) for each in values]
+            found.measurements.update((each.name, each) for each in against)
+            rows = [asdict(each) for each in against]
             self.store.write(
                 lambda transaction: findings.add_measurements(transaction, place.run, where, step.title, rows)
             )
@@ -302,7 +293,7 @@ class LanePerformer:
 
         self._note(note)
 
-    def _finish(self, number: int, step: Step, outcome: Outcome, found: _Findings) -> None:
+    def _finish(self, number: int, step: Step, outcome: Outcome, found: Findings) -> None:
         place = self.place
         ended = {"verdict": outcome.verdict.value, "reason": outcome.reason}
         about: dict[str, Any] = {
@@ -365,58 +356,6 @@ def _worst(outcomes: Sequence[Outcome]) -> Outcome:
     verdict = Verdict.worst([each.verdict for each in outcomes])
     reasons = [each.reason for each in outcomes if each.verdict is verdict and each.reason]
     return Outcome(verdict, "; ".join(dict.fromkeys(reasons)))
-
-
-def _limited(taken: Measurement, limits: Limits | None) -> Measurement:
-    """A measurement with the job's limits, which count before those of the action."""
-    if limits is None:
-        return taken
-    value = taken.value
-    low_ok = limits.min is None or (value is not None and value >= limits.min)
-    high_ok = limits.max is None or (value is not None and value <= limits.max)
-    verdict = Verdict.PASSED if value is not None and low_ok and high_ok else Verdict.FAILED
-    return replace(taken, low=limits.min, high=limits.max, verdict=verdict)
-
-
-def _judged(step: Step, outcome: Outcome, found: _Findings) -> Outcome:
-    """What becomes of a step that passed, by what its job demands of measurements and artifacts."""
-    errors, failures = [], []
-    for name, limits in step.measurements.items():
-        taken = found.measurements.get(name)
-        if taken is None:
-            known = ", ".join(found.measurements) or "nothing"
-            errors.append(f"{step.what} did not measure {name!r}; it measured {known}")
-        elif limits.unit not in (None, taken.unit):
-            errors.append(f"{name} is measured in {taken.unit}, and its limits are in {limits.unit}")
-        elif taken.verdict is Verdict.FAILED:
-            failures.append(f"{name} is {_number(taken)}, outside {_range(limits)}")
-    for pattern in step.artifacts:
-        if not fnmatch.filter(found.artifacts, pattern):
-            errors.append(f"{step.what} left no file {pattern!r}; it left {', '.join(found.artifacts) or 'none'}")
-    if errors:
-        return Outcome(Verdict.ERRORED, "; ".join(errors))
-    return Outcome(Verdict.FAILED, "; ".join(failures)) if failures else outcome
-
-
-def _shown(outcome: Outcome, found: _Findings) -> dict[str, Any]:
-    return {
-        "outputs": found.outputs,
-        "measurements": {name: each.value for name, each in found.measurements.items()},
-        "verdict": outcome.verdict.value,
-        "reason": outcome.reason,
-    }
-
-
-def _number(taken: Measurement) -> str:
-    return "unknown" if taken.value is None else f"{taken.value:.4g} {taken.unit}".removesuffix(" 1")
-
-
-def _range(limits: Limits) -> str:
-    if limits.min is None:
-        return f"its limit: at most {limits.max:g}"
-    if limits.max is None:
-        return f"its limit: at least {limits.min:g}"
-    return f"its limits {limits.min:g} .. {limits.max:g}"
 
 
 def _log_failure(future: Future[None]) -> None:
