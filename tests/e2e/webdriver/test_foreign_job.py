@@ -162,10 +162,11 @@ def test_a_client_that_is_cut_off_from_its_robot_ends_the_course_with_the_robot_
     look_after(parts)
     stand(parts)
     under_way = threading.Event()
+    after = parts.lab.latest_event()
 
     def cut() -> None:
-        for event in parts.lab.events(0):
-            if event["kind"] == "run.progress" and event["data"].get("what") == "leg":
+        for event in parts.lab.events(after):
+            if event["kind"] == "step.progress" and event["data"].get("what") == "leg":
                 break
         while abs(parts.visitor.truth().linear) < 0.05:
             time.sleep(0.02)
