@@ -153,7 +153,8 @@ def waiting(url: str, offer: Offer, tmp_path: Path) -> Iterator[tuple[Client, Sc
     script = Script(offer)
     script.begin("test.do")
     (tmp_path / "job.json").write_text(job_text(""), encoding="utf-8")
-    command = [sys.executable, "-m", "labctl", "run", str(tmp_path / "job.json"), "--json", "--wait", "--url", url]
+    run_it = [sys.executable, "-m", "labctl", "run", str(tmp_path / "job.json"), "--json", "--wait", "--url", url]
+    command = ["env", "--default-signal=HUP,INT,TERM", *run_it]  # the tests may have been started to ignore one
     with (
         Client(url) as lab,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run,
