@@ -31,6 +31,7 @@ from labctl.api import (
     webhooks,
 )
 from labctl.api.common import Asker, TheDaemon
+from labctl.api.ending import AnswerAtEnd
 from labctl.api.forwarding import Forwarding
 from labctl.api.identity import Identify, SameOrigin
 from labctl.api.metrics import CountRequests, Metrics
@@ -69,7 +70,7 @@ def create_app(daemon: Daemon) -> ASGIApp:
     _add_plain_pages(app, Metrics(daemon.store))
     here = emergency.EmergencyStop(SameOrigin(app), daemon)
     inner = RefuseNul(Identify(Forwarding(here, daemon), daemon.authority))
-    return MountWebDriver(inner, daemon.webdriver, daemon.authority)
+    return AnswerAtEnd(MountWebDriver(inner, daemon.webdriver, daemon.authority))
 
 
 def _describe(app: FastAPI) -> None:

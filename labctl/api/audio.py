@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from typing import Annotated, Any
 
@@ -12,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from drivers.errors import DeviceError
 from labctl.api.common import Asker, Cursor, Limit, Page, TheDaemon, iso, page
-from labctl.auth import Resource, authorise, authorise_list, may
+from labctl.auth import Principal, Resource, authorise, authorise_list, may
 from labctl.config.audio import AudioConfig
 from labctl.daemon import Daemon
 from labctl.errors import NotFoundError
@@ -149,10 +151,7 @@ def list_jobs(
 @router.get("/jobs/{job}")
 def show_job(job: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
     """One job, and how many of its pairs are done."""
-    authorise_list(asker, "read", "audio-job")
-    shown = _read(daemon, job)
-    authorise(asker, "read", Resource("audio-job", job, shown["owner"]))
-    return shown
+    return _read_as(asker, daemon, job)
 
 
 @router.post("/jobs/{job}/start", status_code=202)
@@ -176,7 +175,7 @@ def cancel_job(
 
 
 @router.get("/jobs/{job}/result")
-def show_result(
+async def show_result(
     job: str,
     *,
     response: Response,
@@ -186,14 +185,21 @@ def show_result(
     full: Annotated[bool, Query(description="with tracks and all that was measured, not only the measurements")] = True,
 ) -> dict[str, Any]:
     """Verdict and scores. Answers 200 when the job is finished, and until then 202 with what is there already."""
-    authorise_list(asker, "read", "audio-job")
-    found = _read(daemon, job)
-    authorise(asker, "read", Resource("audio-job", job, found["owner"]))
-    end = time.monotonic() + wait_s
-    while found["state"] != "finished" and (left := end - time.monotonic()) > 0:
-        time.sleep(min(left, 0.2))
-        found = _read(daemon, job)
+    until = time.monotonic() + wait_s
+    with daemon.store.bell.listening(("audio",)) as rung:
+        while True:
+            rung.clear()
+            found = await run_in_threadpool(_read_as, asker, daemon, job)
+            left = until - time.monotonic()
+            if found["state"] == "finished" or left <= 0:
+                break
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(rung.wait(), left)
     response.status_code = 200 if found["state"] == "finished" else 202
+    return await run_in_threadpool(_result, daemon, job, found, full)
+
+
+def _result(daemon: Daemon, job: str, found: dict[str, Any], full: bool) -> dict[str, Any]:
     with daemon.store.read() as connection:
         scored = sa.select(audio_scores).where(audio_scores.c.job_id == job).order_by(audio_scores.c.position)
         items = [_show_score(row, found["document"]["pairs"][row.position], full) for row in connection.execute(scored)]
@@ -203,11 +209,17 @@ def show_result(
 @router.get("/jobs/{job}/reports/{position}", response_class=FileResponse)
 def read_report(job: str, position: int, daemon: TheDaemon, asker: Asker) -> FileResponse:
     """The page on one pair: spectrograms, tracks of delay and MOS, reasons."""
-    authorise_list(asker, "read", "audio-job")
-    authorise(asker, "read", Resource("audio-job", job, _read(daemon, job)["owner"]))
+    _read_as(asker, daemon, job)
     # A report is a page of somebody's making: it may not act with the rights of this one.
     headers = {"Content-Security-Policy": "sandbox", "X-Content-Type-Options": "nosniff"}
     return FileResponse(daemon.audio_jobs.report(job, position), media_type="text/html", headers=headers)
+
+
+def _read_as(asker: Principal, daemon: Daemon, job: str) -> dict[str, Any]:
+    authorise_list(asker, "read", "audio-job")
+    found = _read(daemon, job)
+    authorise(asker, "read", Resource("audio-job", job, found["owner"]))
+    return found
 
 
 def _read(daemon: Daemon, job: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class Bell:
         self._rings = 0
         self._latest: dict[str, int] = {}  # the count at the last ring of each topic
         self._waiting: dict[threading.Event, frozenset[str]] = {}
-        self._listeners: set[Callable[[], None]] = set()
+        self._listeners: dict[Callable[[], None], frozenset[str]] = {}
 
     @property
     def rings(self) -> int:
@@ -35,12 +35,12 @@ class Bell:
             self._rings += 1
             self._latest.update(dict.fromkeys(topics, self._rings))
             everybody = EVERYTHING in topics
-            woken = [
-                event
-                for event, wanted in self._waiting.items()
-                if everybody or not wanted or wanted.intersection(topics)
-            ]
-            listeners = tuple(self._listeners)
+
+            def concerned(wanted: frozenset[str]) -> bool:
+                return everybody or not wanted or not wanted.isdisjoint(topics)
+
+            woken = [event for event, wanted in self._waiting.items() if concerned(wanted)]
+            listeners = [listener for listener, wanted in self._listeners.items() if concerned(wanted)]
         for event in woken:
             event.set()
         for listener in listeners:
@@ -70,11 +70,12 @@ class Bell:
     def subscribe(self, listener: Callable[[], None]) -> None:
         """Call back at each ring, in the thread that rings it."""
         with self._lock:
-            self._listeners.add(listener)
+            self._listeners[listener] = frozenset()
 
     @contextmanager
-    def listening(self) -> Iterator[asyncio.Event]:
-        """For coroutines: an event that is set at each ring; clear it before reading, then wait for it."""
+    def listening(self, topics: Collection[str] = ()) -> Iterator[asyncio.Event]:
+        """For coroutines: an event that is set at each ring, or each about `topics`; clear it before reading, then wait
+        for it."""
         loop, event = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
@@ -82,9 +83,9 @@ class Bell:
                 loop.call_soon_threadsafe(event.set)
 
         with self._lock:
-            self._listeners.add(wake)
+            self._listeners[wake] = frozenset(topics)
         try:
             yield event
         finally:
             with self._lock:
-                self._listeners.discard(wake)
+                self._listeners.pop(wake, None)
