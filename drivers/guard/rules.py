@@ -131,7 +131,8 @@ def judge(
         verdict, wanted, pace.factor(way.seconds, pace.margin_s, age), reason, _where(way.point, way.unseen)
     )
     if located is not None and settings.geofence:
-        seconds = _seconds_inside(wanted, located, np.array(settings.geofence), pace.horizon_s)
+        fence, margin = np.array(settings.geofence), settings.stopping.fence_margin_m
+        seconds = _seconds_inside(wanted, located, fence, pace.horizon_s, margin)
         factor = pace.factor(seconds, 0.0, located.age_s)
         verdict = _slower(verdict, wanted, factor, StopReason.GEOFENCE, "the geofence is near")
     zone = _dock_zone(located, settings) if reversing_in_zone else None
@@ -241,13 +242,13 @@ def _where(point: tuple[float, float] | None, unseen: bool) -> str:
     return f"{what} {distance:.2f} m from the base's middle, {abs(bearing):.0f} deg to the {side} of ahead"
 
 
-def _seconds_inside(twist: Twist, located: Located, outline: Array, horizon_s: float) -> float:
+def _seconds_inside(twist: Twist, located: Located, outline: Array, horizon_s: float, margin_m: float = 0.0) -> float:
     """Seconds of `twist` until the base's origin comes too near a polygon's outline (K, 2); inf: not by the horizon.
 
-    Two standard deviations of the position are kept as distance. A base that is too near already may move away; one
-    that is outside altogether may only turn, and come back by the way.
+    Two standard deviations of the position and `margin_m` are kept as distance. A base that is too near already may
+    move away; one that is outside altogether may only turn, and come back by the way.
     """
-    keep = _SAFETY_SIGMAS * located.sigma_m
+    keep = _SAFETY_SIGMAS * located.sigma_m + margin_m
     times = np.linspace(0.0, horizon_s, _WAY_SAMPLES + 1)
     steps = arc(twist, times)
     c, s = math.cos(located.pose.heading), math.sin(located.pose.heading)

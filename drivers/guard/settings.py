@@ -53,7 +53,8 @@ class Stopping:
 
     `latency_s`: measured from the moment a stop is decided to the moment the wheels begin to brake; the age of the
     scan is added to it. `clearance_m` is kept to the sides, `margin_m` ahead: the LiDAR sees a person's shins, and
-    feet and body reach some 0.15 m beyond them.
+    feet and body reach some 0.15 m beyond them. `fence_margin_m` is kept before the geofence, for a board that takes
+    a stop late.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _FORBID
@@ -62,6 +63,7 @@ class Stopping:
     angular_braking_rad_s2: float = 6.0
     margin_m: float = 0.18
     clearance_m: float = 0.02
+    fence_margin_m: float = 0.02
 
     def __post_init__(self) -> None:
         _within("latency_s", self.latency_s, 0.0, 2.0)
@@ -69,6 +71,7 @@ class Stopping:
         _within("angular_braking_rad_s2", self.angular_braking_rad_s2, 0.05, 100.0)
         _within("margin_m", self.margin_m, 0.0, 1.0)
         _within("clearance_m", self.clearance_m, 0.0, 0.5)
+        _within("fence_margin_m", self.fence_margin_m, 0.0, 0.5)
 
 
 @dataclass(frozen=True, slots=True)

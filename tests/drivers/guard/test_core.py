@@ -345,7 +345,7 @@ def test_the_geofence_stops_the_way_out_but_not_the_way_back() -> None:
     drive = Drive(FENCED)
     drive.put(3.95, 2.0, 0.0)
     assert drive.run(Twist(0.3, 0.0), 0.5).linear < 0.2
-    drive.put(3.9895, 2.0, 0.0)
+    drive.put(3.975, 2.0, 0.0)  # two standard deviations and the margin
     assert drive.run(Twist(0.3, 0.0), 0.5) == REST
     assert drive.reason is StopReason.GEOFENCE
     drive.put(4.1, 2.0, math.pi)
