@@ -61,7 +61,8 @@ class Requirement:
         if self.device is not None:
             told = [self.device]
         else:
-            told = [" or ".join(self.one_of) or f"a {self.kind or 'device'}"]
+            kind = self.kind or "device"
+            told = [" or ".join(self.one_of) or f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"]
             said = [f"{key}={value}" for key, value in self.labels.items()]
             said += [f"{name} {getattr(self, name)}" for name in ("model", "site", "capability") if getattr(self, name)]
             if said:

@@ -99,14 +99,25 @@ def check_job(url: str | None, wanted: Wanted, *, as_json: bool) -> int:
 
 
 def print_verdict(job: dict[str, Any], runs: list[dict[str, Any]]) -> None:
-    """The verdict with the measurements that have limits."""
+    """The verdict with all that was measured: of which job of several, in which step."""
+    parts = {part["id"]: part["name"] for part in job["jobs"]}
     rows = [
-        (each["name"], _number(each["value"]), each["unit"], _limits(each), each["verdict"])
+        (
+            *([parts.get(run["job"], "")] if parts else []),
+            each["lane"],
+            each["step"],
+            each["name"],
+            _number(each["value"]),
+            each["unit"],
+            _limits(each),
+            each["verdict"],
+        )
         for run in runs
         for each in run["measurements"]
     ]
     if rows:
-        print_table(("measurement", "value", "unit", "limits", "verdict"), rows, "")
+        columns = ("lane", "step", "measurement", "value", "unit", "limits", "verdict")
+        print_table(("job", *columns) if parts else columns, rows, "")
     for run in runs:
         for name, value in (run["outputs"] or {}).items():
             print(f"{name}: {value if isinstance(value, str) else json.dumps(value)}")

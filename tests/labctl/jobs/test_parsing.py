@@ -214,7 +214,7 @@ lanes:
         parse_job_file(text, "job.yaml", lambda _uses, _parameters: [], devices=devices)
     assert [(each.line, each.column, each.message) for each in wrong.value.problems] == [
         (4, 11, "there is no device 'alise'; did you mean 'alice'?"),
-        (5, 9, f"{NEVER}: a endpoints; did you mean 'endpoint'?"),
-        (6, 3, f"{NEVER}: a endpoint with site=paris"),
+        (5, 9, f"{NEVER}: an endpoints; did you mean 'endpoint'?"),
+        (6, 3, f"{NEVER}: an endpoint with site=paris"),
         (7, 26, "unknown key; did you mean 'labels'?"),
     ]
