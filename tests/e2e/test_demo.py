@@ -52,19 +52,10 @@ def test_the_demo_drives_the_course_and_ends_with_one_json_object(tmp_path: Path
 
 
 def test_ctrl_c_cancels_the_course_and_leaves_nothing_running(tmp_path: Path) -> None:
-    command = [
-        "env",
-        "--default-signal=INT",
-        *DEMO,
-        "--out",
-        str(tmp_path),
-    ]  # the tests may have been started to ignore it
+    # The tests themselves may have been started so that they ignore it.
+    command = ["env", "--default-signal=INT", *DEMO, "--out", str(tmp_path)]
     with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as demo:
         assert demo.stderr is not None
         told = ""
