@@ -8,10 +8,10 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import paramiko
-from paramiko.common import MSG_CHANNEL_REQUEST
+from paramiko.common import MSG_CHANNEL_REQUEST, cMSG_CHANNEL_CLOSE
 
 _PENDING_PER_PROBE = 3
 
@@ -28,12 +28,45 @@ def _on_request(channel: paramiko.Channel, message: paramiko.Message) -> None:
     channel._handle_request(message)  # type: ignore[attr-defined] # missing in the stubs
 
 
+class _Outlet:
+    """What a channel takes for its transport: marks each message as that channel's."""
+
+    def __init__(self, transport: paramiko.Transport, channel: paramiko.Channel) -> None:
+        self._transport = transport
+        self._channel = channel
+
+    def _send_user_message(self, message: paramiko.Message) -> None:
+        message.channel = self._channel  # type: ignore[attr-defined] # ours
+        self._transport._send_user_message(message)  # type: ignore[attr-defined] # missing in the stubs
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class Transport(paramiko.Transport):
     """A client's side of one SSH connection over `stream`, a socket or a channel through a jump host."""
 
     def __init__(self, stream: Any) -> None:
         super().__init__(stream)
         self.set_log_channel("paramiko.labctl")
+
+    def open_channel(self, *args: Any, **kwargs: Any) -> paramiko.Channel:
+        """As paramiko's."""
+        channel = super().open_channel(*args, **kwargs)
+        channel.transport = cast("paramiko.Transport", _Outlet(self, channel))
+        return channel
+
+    def _send_message(self, message: paramiko.Message) -> None:
+        """Send nothing more for a channel that was closed meanwhile; its messages come here one after the other.
+
+        paramiko makes a message and sends it later (its issue 1115): input for a command that has just ended came
+        after the channel's close, and sshd hung up the connection with all that ran over it. An outlet's mark and not
+        the channel's number says whose it is: sshd gives the number to the next channel at once.
+        """
+        channel = getattr(message, "channel", None)
+        if channel is not None and channel.closed and message.asbytes()[:1] != cMSG_CHANNEL_CLOSE:
+            return
+        super()._send_message(message)  # type: ignore[misc] # missing in the stubs
 
     # paramiko ignores the message that says which signal ended a command; its table is the one place to hear of it.
     _channel_handler_table: ClassVar[dict[int, Any]] = {

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import sys
 import threading
 import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from _sshd import Sshd
@@ -77,6 +80,28 @@ def test_input_reaches_the_command(host: SshHost, size: int) -> None:
 
 def test_input_that_nobody_reads_is_no_error(host: SshHost) -> None:
     assert host.exec("exit 4", stdin=bytes(5_000_000)).exit_status == 4
+
+
+def test_input_for_a_command_that_just_ended_costs_nobody_the_connection(host: SshHost) -> None:
+    before, ends = sys.getswitchinterval(), []
+
+    def feed() -> None:
+        for _ in range(60):
+            with host.start("exit 3") as process:
+                with contextlib.suppress(BrokenPipeError):
+                    while True:
+                        process.write(b"more")
+                process.end_input()
+                ends.append(process.wait(60))
+
+    sys.setswitchinterval(1e-5)  # threads are held up between making a message and sending it
+    try:
+        with ThreadPoolExecutor(5) as threads:
+            for each in [threads.submit(feed) for _ in range(5)]:
+                each.result()
+    finally:
+        sys.setswitchinterval(before)
+    assert ends == [3] * 300
 
 
 def test_without_input_a_command_that_reads_ends(host: SshHost) -> None:
