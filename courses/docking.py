@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from courses.errors import LabError
 from courses.model import DockingPlan
 from courses.watch import STALL_LIMIT_S
+from drivers.clock import Clock
 from drivers.errors import MotionRefusedError
+from drivers.protocols import GuardedBase
 from drivers.rooms import Dock
 from drivers.types import BaseState, ChargingState, MotionStatus, Pose, StopReason, wrap_angle
-
-if TYPE_CHECKING:
-    from courses.driving import Driver
 
 HOLD_S = 10.0
 CURRENT_WANTED_BELOW = 0.95
@@ -35,6 +34,7 @@ _SPOILED = frozenset(
     }
 )
 _SPOILED_PER_ATTEMPT = 3
+_LOOK_EVERY_S = 0.04
 # What the guard ends a run for that is the robot's own doing.
 _STRAYED = frozenset({StopReason.GEOFENCE, StopReason.DOCKING_TIMEOUT})
 
@@ -91,10 +91,26 @@ class DockingOutcome:
         return self.attempts - 1
 
 
+class DockingDriver(Protocol):
+    """What docking asks of the driving API; each as of `courses.driving.Driver`."""
+
+    base: GuardedBase
+    clock: Clock
+
+    @property
+    def pose(self) -> Pose: ...
+    def pause(self, seconds: float) -> BaseState: ...
+    def fix(self) -> object: ...
+    def goto(self, x: float, y: float, heading: float) -> None: ...
+    def turn_to(self, heading: float) -> None: ...
+    def stop(self) -> None: ...
+    def hindered(self, kind: str, detail: str) -> None: ...
+
+
 class Dockyard:
     """Docks one base at one dock."""
 
-    def __init__(self, driver: Driver, dock: Dock, plan: DockingPlan) -> None:
+    def __init__(self, driver: DockingDriver, dock: Dock, plan: DockingPlan) -> None:
         self._driver = driver
         self._dock = dock
         self._plan = plan
@@ -157,12 +173,12 @@ class Dockyard:
                 status = driver.base.status()
                 if status.latched or status.reason in _AT_ONCE or driver.clock.now() > give_up:
                     raise
-            driver.pause(driver.limits.period_s)
+            driver.pause(_LOOK_EVERY_S)
 
     def _seek(self, deadline: float) -> tuple[float, str]:
         """Wait for contact. Returns when it was made, and the fault if it was not."""
         driver, clock = self._driver, self._driver.clock
-        fault = docked_fault(driver.pause(driver.limits.period_s))
+        fault = docked_fault(driver.pause(_LOOK_EVERY_S))
         while fault:
             status = driver.base.status()
             if status.latched or status.reason in _AT_ONCE:
@@ -171,7 +187,7 @@ class Dockyard:
                 return clock.now(), f"the guard ended the docking run: {status.detail or status.reason}"
             if clock.now() > deadline:
                 return clock.now(), f"not docked within {self._plan.time_limit_s:g} s: {fault}"
-            fault = docked_fault(driver.pause(driver.limits.period_s))
+            fault = docked_fault(driver.pause(_LOOK_EVERY_S))
         return clock.now(), ""
 
     def _look_why_it_ended(self, status: MotionStatus) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from labctl.connection import Connection
+from labctl.connection import Connection, LabClientError
 
 STDOUT, STDERR, END = 1, 2, 3
 _HEAD = struct.Struct(">BI")
@@ -53,8 +53,6 @@ class HostSession:
 
     def cancel(self, reason: str = "") -> None:
         """End it, with all that it started; may be repeated."""
-        from labctl.client import LabClientError  # noqa: PLC0415 - which imports this module
-
         try:
             self._lab.send("DELETE", self._path, params={"reason": reason})
         except LabClientError as exc:
@@ -179,8 +177,6 @@ class Host:
         return self._lab.request(method, f"/api/v1/hosts/{self.name}{path}", **options)
 
     def _feed(self, session: HostSession, stdin: bytes | Iterable[bytes]) -> None:
-        from labctl.client import LabClientError  # noqa: PLC0415 - which imports this module
-
         try:
             session.write(stdin, end=True)
         except LabClientError:

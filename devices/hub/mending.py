@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from devices.healing import Heal, Healer, HealingMode, Locator, Memory, SourceError
-from devices.hub.target import JSON_HEADERS, Call, Reply, TargetError
+from devices.hub.options import LabOptions
+from devices.hub.provider import Placement
+from devices.hub.target import JSON_HEADERS, Call, Reply, TargetError, Upstream
+from devices.recording import Recording
 from devices.webdriver import page_locator, read_json
-
-if TYPE_CHECKING:
-    from devices.hub.sessions import Session
 
 # A page that still loads is not a page that has changed: what is missing is looked for this long before it is healed.
 _SETTLES_S = 1.0
@@ -27,10 +28,27 @@ _OK = 200
 _NOT_FOUND = 404
 
 
+class Mended(Protocol):
+    """The session whose finds are mended; `path`: of it on its target."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def upstream(self) -> Upstream: ...
+    @property
+    def placement(self) -> Placement: ...
+    @property
+    def options(self) -> LabOptions: ...
+    @property
+    def capabilities(self) -> Mapping[str, Any]: ...
+    @property
+    def recording(self) -> Recording: ...
+
+
 class Mender:
     """What a session remembers in order to heal. `folder`: for what is remembered from session to session."""
 
-    def __init__(self, session: Session, mode: HealingMode, threshold: float, folder: Path | None) -> None:
+    def __init__(self, session: Mended, mode: HealingMode, threshold: float, folder: Path | None) -> None:
         self._session = session
         self._mode = mode
         self._threshold = threshold

@@ -14,6 +14,7 @@ from drivers.ssh.errors import (
 )
 from drivers.ssh.forward import Forward
 from drivers.ssh.host import SshHost
+from drivers.ssh.pipes import PipedProcess
 from drivers.ssh.process import Completed, RemoteProcess, Stream, Terminal
 from drivers.ssh.settings import SshSettings
 
@@ -29,6 +30,7 @@ __all__ = [
     "HostUnreachableError",
     "LinkLostError",
     "LoginRefusedError",
+    "PipedProcess",
     "RemoteProcess",
     "SshError",
     "SshHost",

@@ -6,12 +6,10 @@ import contextlib
 import io
 import subprocess
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from drivers.ssh.errors import LinkLostError, SshError
-
-if TYPE_CHECKING:
-    from drivers.ssh.process import RemoteProcess
+from drivers.ssh.process import RemoteProcess
 
 # What `ssh` exits with when the connection breaks.
 _LOST = 255

@@ -22,7 +22,6 @@ from drivers.ssh.errors import (
     SshError,
 )
 from drivers.ssh.link import Link
-from drivers.ssh.pipes import PipedProcess
 from drivers.ssh.transport import exit_signal, hang_up
 from drivers.ssh.warden import Warden
 
@@ -218,10 +217,6 @@ class RemoteProcess:
     def channel(self) -> paramiko.Channel:
         """The channel itself, for programs that read or write by their own means."""
         return self._channel
-
-    def piped(self) -> PipedProcess:
-        """The same with the pipes of a `subprocess.Popen`, instead of `output` and `write`."""
-        return PipedProcess(self)
 
     def wait(self, timeout_s: float | None = None) -> int:
         """Wait for its end while somebody else reads its output. Raises TimeoutError, LinkLostError."""

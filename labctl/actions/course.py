@@ -31,8 +31,8 @@ from drivers.errors import DeviceError
 from drivers.rooms import Room
 from drivers.stop_channel import StopSettings
 from labctl.actions.course_files import MEDIA_TYPES, RECORDING, warm_up, write_results_of
+from labctl.actions.drives import Drive, Pilot, Told
 from labctl.actions.driving import drive_apart
-from labctl.actions.driving_process import Drive, Pilot, Told
 from labctl.config import RobotConfig, RoomConfig, load_room
 from labctl.config.model import ForeignBaseSection
 from labctl.errors import LabFailureError

@@ -12,18 +12,9 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.sharedctypes import RawArray
 
 from courses.progress import Progress
-from labctl.actions.driving_process import (
-    DAEMON_LIVES_AT,
-    LEASE_ENDS_AT,
-    Cancel,
-    Driven,
-    Message,
-    NotDriven,
-    Shared,
-    Task,
-    Told,
-    drive,
-)
+from labctl.actions.drives import Cancel, Driven, Message, NotDriven, Task, Told
+from labctl.actions.driving_process import drive
+from labctl.actions.tether import DAEMON_LIVES_AT, LEASE_ENDS_AT, Shared
 from labctl.errors import LabFailureError
 from labctl.steps import Cancellation
 

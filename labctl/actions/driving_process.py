@@ -7,111 +7,29 @@ stalled or dead can neither cancel a course nor pass an emergency stop on.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import math
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import Any, TypeAlias
 
-from courses.calibration import Calibration
 from courses.cancelling import CancelToken
-from courses.course import Course
 from courses.errors import CourseCancelledError, LabError, RobotFaultError
-from courses.inputs import DirectInput, DrivingInput
-from courses.progress import Progress
+from courses.inputs import DrivingInput
 from courses.runner import run_course
 from courses.way_back import return_to_dock
-from devices.pilot.client import PilotClient
 from drivers.clock import Clock, clock_for_scale
 from drivers.errors import DeviceError
 from drivers.guard import GuardClient
 from drivers.guard.foreign_client import ForeignGuardClient
 from drivers.protocols import GuardedBase
-from drivers.rooms import Room
-from drivers.stop_channel import StopSettings
-from labctl.steps import BaseAddress
+from labctl.actions.drives import Cancel, Drive, Driven, Message, NotDriven, ReturnToDock, Task, Told
+from labctl.actions.tether import LEASE_ENDS_AT, Shared, TetheredInput, daemon_lives
 
-# Seconds of the machine's clock. A command lives 0.25 s (unless configured) after the last one that was let through.
-STALLED_AFTER_S = 0.25
 _LOOK_EVERY_S = 0.05
-# Times of time.monotonic() in the shared memory, which has no lock: a process that is killed could keep it.
-Shared: TypeAlias = "ctypes.Array[ctypes.c_double]"
-DAEMON_LIVES_AT, LEASE_ENDS_AT = 0, 1
-
-
-@dataclass(frozen=True)
-class Pilot:
-    """The browser session that drives through the pilot's page: its server's URL before /session, its id there, and
-    the input to drive by. `client`: another maker's page; `foreign`: how to stop a robot that only its client drives;
-    `latency_s`: how soon the guard counts on its stopping.
-    """
-
-    url: str
-    session: str
-    input: str
-    client: PilotClient | None = None
-    foreign: StopSettings | None = None
-    latency_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class Drive:
-    """What is to be driven, on which lease, and where it is recorded."""
-
-    course: Course
-    calibration: Calibration | None
-    address: BaseAddress
-    recording: Path
-    pilot: Pilot | None = None
-
-
-@dataclass(frozen=True)
-class ReturnToDock:
-    """The slow way back to a dock of the room."""
-
-    room: Room
-    dock: str
-    address: BaseAddress
-
-
-@dataclass(frozen=True)
-class Told:
-    """What a drive says on its way, for people."""
-
-    what: str
-
-
-@dataclass(frozen=True)
-class Driven:
-    """It was driven. `result`: of a course as `courses.result.CourseResult.to_json`, judged; of a way back what became
-    of it."""
-
-    result: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class NotDriven:
-    """The lab kept the course from being driven or recorded; why, for people."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Cancel:
-    """What the daemon says when a course has to end early."""
-
-    reason: str
-
-
-Task = Drive | ReturnToDock
-Message = Progress | Told | Driven | NotDriven
 
 
 def drive(task: Task, daemon: Connection, shared: Shared) -> None:
@@ -144,7 +62,7 @@ def _drive(task: Task, shared: Shared, cancel: CancelToken, tell: _Teller) -> Dr
         ) as base,
         _watched(base, clock, shared),
     ):
-        tether = TetheredInput(base, lambda: _daemon_lives(shared))
+        tether = TetheredInput(base, lambda: daemon_lives(shared))
         if isinstance(task, ReturnToDock):
             room, dock = task.room, task.room.dock(task.dock)
             returned = return_to_dock(
@@ -188,18 +106,6 @@ def _seat(
         yield foreign, foreign
 
 
-class TetheredInput(DirectInput):
-    """Wishes reach the base only while `alive`."""
-
-    def __init__(self, base: GuardClient, alive: Callable[[], bool]) -> None:
-        super().__init__(base)
-        self._alive = alive
-
-    def drive(self, linear: float, angular: float) -> None:
-        if self._alive():
-            super().drive(linear, angular)
-
-
 @contextlib.contextmanager
 def _watched(base: GuardClient, clock: Clock, shared: Shared) -> Iterator[None]:
     """Beside the course: stop the base when the daemon stalls, also while it docks by itself; renew what is renewed."""
@@ -212,7 +118,7 @@ def _watched(base: GuardClient, clock: Clock, shared: Shared) -> Iterator[None]:
                 if (renewed := float(shared[LEASE_ENDS_AT])) > deadline:
                     deadline = renewed
                     base.renew(_on_clock(clock, deadline))
-                if not _daemon_lives(shared):
+                if not daemon_lives(shared):
                     if not stalled:
                         base.stop()
                     stalled = True
@@ -247,10 +153,6 @@ def _listen(daemon: Connection, cancel: CancelToken) -> None:
                 cancel.cancel(wish.reason)
     except (EOFError, OSError):
         cancel.cancel("the daemon ended")
-
-
-def _daemon_lives(shared: Shared) -> bool:
-    return time.monotonic() - float(shared[DAEMON_LIVES_AT]) < STALLED_AFTER_S
 
 
 def _on_clock(clock: Clock, monotonic: float) -> float:

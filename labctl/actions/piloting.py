@@ -22,7 +22,8 @@ from drivers.guard.foreign_client import ForeignGuardClient
 from drivers.sim.pilot import PilotServer
 from drivers.stop_channel import StopSettings
 from drivers.types import Pose
-from labctl.actions.driving_process import Pilot, TetheredInput
+from labctl.actions.drives import Pilot
+from labctl.actions.tether import TetheredInput
 
 _ANSWERS_WITHIN_S = 10.0
 

@@ -6,8 +6,8 @@ from pydantic import BaseModel, ConfigDict
 
 from courses.progress import Progress
 from drivers.documents import DocumentError
+from labctl.actions.drives import ReturnToDock, Told
 from labctl.actions.driving import drive_apart
-from labctl.actions.driving_process import ReturnToDock, Told
 from labctl.config import RobotConfig, RoomConfig, load_room
 from labctl.errors import LabFailureError
 from labctl.steps import SET_OUT, Outcome, StepContext, Verdict

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from courses.docking import Dockyard, contact_error, docked_fault, wilson_interval
-from courses.driving import Driver
+from courses.docking import DockingDriver, Dockyard, contact_error, docked_fault, wilson_interval
 from courses.model import DockingPlan
 from drivers.errors import MotionRefusedError
 from drivers.rooms import Dock
@@ -80,7 +79,6 @@ class RefusingDriver:
     refusals: int
     reason: StopReason
     now: float = 0.0
-    limits: Any = field(default_factory=lambda: SimpleNamespace(period_s=0.05))
 
     @property
     def clock(self) -> Any:
@@ -109,7 +107,7 @@ class RefusingDriver:
 def dock_with(driver: RefusingDriver) -> bool:
     dock = cast("Dock", SimpleNamespace(name="A", pose=Pose(0.0, 0.0, 0.0)))
     plan = DockingPlan(dock="A", attempts=1, time_limit_s=40.0, standoff_m=0.5)
-    return Dockyard(cast("Driver", driver), dock, plan).dock().docked
+    return Dockyard(cast("DockingDriver", driver), dock, plan).dock().docked
 
 
 def test_a_run_that_a_late_scan_keeps_from_starting_starts_with_the_next() -> None:
