@@ -70,7 +70,7 @@ def create_app(daemon: Daemon) -> ASGIApp:
     _add_plain_pages(app, Metrics(daemon.store))
     here = emergency.EmergencyStop(SameOrigin(app), daemon)
     inner = RefuseNul(Identify(Forwarding(here, daemon), daemon.authority))
-    return AnswerAtEnd(MountWebDriver(inner, daemon.webdriver, daemon.authority))
+    return MountWebDriver(AnswerAtEnd(inner), daemon.webdriver, daemon.authority)
 
 
 def _describe(app: FastAPI) -> None:

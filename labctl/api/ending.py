@@ -6,25 +6,42 @@ The server lets requests go on for a moment and cancels the rest: long polls, wa
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from starlette.datastructures import Headers
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from devices.webdriver import WebDriverError
 from labctl.api.problems import problem
 from labctl.errors import UnavailableError
 
 _STREAM = "text/event-stream"
 _RETRY_AFTER_S = 5
+_TOLD = "the daemon is shutting down; ask again when it is back"
+
+
+def as_problem(_scope: Scope) -> Response:
+    """The answer of the API."""
+    return problem(UnavailableError.status, UnavailableError.title, _TOLD)
+
+
+def as_webdriver(scope: Scope) -> Response:
+    """The answer of the WebDriver endpoint."""
+    begins = scope["method"] == "POST" and scope["path"].endswith("/session")
+    error = WebDriverError("session not created" if begins else "unknown error", _TOLD)
+    return JSONResponse(error.body(), error.http_status)
 
 
 class AnswerAtEnd:
-    """ASGI: 503 for a request that the server cancels before its answer began, and an end for a stream of events.
+    """ASGI: `answer` for a request that the server cancels before its answer began, and an end for a stream of events.
 
     Any other answer that had begun breaks off: who reads it must not take a part for the whole.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, answer: Callable[[Scope], Response] = as_problem) -> None:
         self._app = app
+        self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -42,11 +59,7 @@ class AnswerAtEnd:
             await self._app(scope, receive, sending)
         except asyncio.CancelledError:
             if begun is None:
-                answer = problem(
-                    UnavailableError.status,
-                    UnavailableError.title,
-                    "the daemon is shutting down; ask again when it is back",
-                )
+                answer = self._answer(scope)
                 answer.headers["retry-after"] = str(_RETRY_AFTER_S)
                 answer.headers["connection"] = "close"
                 await answer(scope, receive, send)

@@ -10,6 +10,7 @@ import asyncio
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from labctl.api.ending import AnswerAtEnd, as_webdriver
 from labctl.api.identity import check_origin
 from labctl.auth import Principal
 from labctl.auth.authority import Authority
@@ -32,6 +33,7 @@ class MountWebDriver:
     def __init__(self, app: ASGIApp, webdriver: WebDriverService, authority: Authority) -> None:
         self._app = app
         self._webdriver = webdriver
+        self._hub = AnswerAtEnd(webdriver, as_webdriver)
         self._authority = authority
         webdriver.gate.identify = self._identify
 
@@ -40,7 +42,7 @@ class MountWebDriver:
             await self._live(scope, receive, send)
             return
         if _for_the_hub(scope["path"]):
-            await self._webdriver(scope, receive, send)
+            await self._hub(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
