@@ -49,12 +49,30 @@ class Transport(paramiko.Transport):
     def __init__(self, stream: Any) -> None:
         super().__init__(stream)
         self.set_log_channel("paramiko.labctl")
+        self._held_back: list[paramiko.Message] = []
 
     def open_channel(self, *args: Any, **kwargs: Any) -> paramiko.Channel:
         """As paramiko's."""
         channel = super().open_channel(*args, **kwargs)
         channel.transport = cast("paramiko.Transport", _Outlet(self, channel))
         return channel
+
+    def _send_user_message(self, message: paramiko.Message) -> None:
+        """Send it, where new keys are being agreed upon as soon as that is done.
+
+        The thread that reads does not wait for it: nobody else could finish it. So the answer to a channel's close
+        that came in between silenced the whole connection.
+        """
+        if threading.current_thread() is self and not self.clear_to_send.is_set():
+            self._held_back.append(message)
+        else:
+            super()._send_user_message(message)  # type: ignore[misc] # missing in the stubs
+
+    def _parse_newkeys(self, message: paramiko.Message) -> None:
+        super()._parse_newkeys(message)  # type: ignore[misc] # missing in the stubs
+        held_back, self._held_back = self._held_back, []
+        for each in held_back:
+            self._send_user_message(each)
 
     def _send_message(self, message: paramiko.Message) -> None:
         """Send nothing more for a channel that was closed meanwhile; its messages come here one after the other.

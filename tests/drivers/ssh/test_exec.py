@@ -10,6 +10,7 @@ import threading
 import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from _sshd import Sshd
@@ -102,6 +103,16 @@ def test_input_for_a_command_that_just_ended_costs_nobody_the_connection(host: S
     finally:
         sys.setswitchinterval(before)
     assert ends == [3] * 300
+
+
+def test_new_keys_are_agreed_upon_while_commands_end(server: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paramiko.packet.Packetizer.REKEY_BYTES", 1 << 20)  # 512 MiB unless for a test
+
+    def read(host: SshHost) -> int:
+        return sum(len(host.exec(["head", "-c", "300000", "/dev/zero"]).stdout) for _ in range(20))
+
+    with SshHost.open(replace(server.settings, silence_s=5.0)) as host, ThreadPoolExecutor(5) as threads:
+        assert [each.result() for each in [threads.submit(read, host) for _ in range(5)]] == [6_000_000] * 5
 
 
 def test_without_input_a_command_that_reads_ends(host: SshHost) -> None:
