@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -21,7 +22,7 @@ from labctl.api.emergency import is_emergency_stop
 from labctl.api.identity import check_origin, refuse
 from labctl.api.problems import problem
 from labctl.daemon import Daemon
-from labctl.errors import NotAllowedError
+from labctl.errors import LabError, NotAllowedError
 from labctl.store import daemons
 from labctl.store.daemons import DaemonRow
 from labctl.store.tables import devices
@@ -38,6 +39,8 @@ OWN_TO_A_CONNECTION = frozenset(
     {b"connection", b"keep-alive", b"host", b"origin", b"transfer-encoding", b"te", b"upgrade", b"content-length"}
 )
 _CONNECT_S, _ANSWER_S = 5.0, 600.0
+# A stop does not wait longer than this for the database to say where its robot is, when that was known before.
+_LOOK_UP_S = 1.0
 
 
 class Forwarding:
@@ -47,12 +50,15 @@ class Forwarding:
         self._app = app
         self._daemon = daemon
         self._client: httpx.AsyncClient | None = None
+        self._owners: dict[str, DaemonRow] = {}  # as they were last
+        # Threads of its own: what else the daemon does in threads may keep all of those for long.
+        self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="owner")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (found := _OF_A_DEVICE.match(scope["path"])):
             device = found[1]
             if device not in self._daemon.lab.devices and not was_forwarded(scope):
-                owner = await asyncio.to_thread(self._owner, device)
+                owner = await self._look_up(device, at_once=is_emergency_stop(scope))
                 if owner is not None:
                     try:
                         if not is_emergency_stop(scope):
@@ -63,6 +69,22 @@ class Forwarding:
                     await self.forward(device, owner, scope, receive, send)
                     return
         await self._app(scope, receive, send)
+
+    async def _look_up(self, device: str, *, at_once: bool) -> DaemonRow | None:
+        """The other daemon that has a device, if one has; `at_once`: or had, where it takes too long to find out."""
+        asked = asyncio.get_running_loop().run_in_executor(self._threads, self._owner, device)
+        if not at_once or (known := self._owners.get(device)) is None:
+            owner = await asked
+        else:
+            try:
+                owner = await asyncio.wait_for(asked, _LOOK_UP_S)
+            except (TimeoutError, sa.exc.SQLAlchemyError, LabError):
+                return known
+        if owner is None:
+            self._owners.pop(device, None)
+        else:
+            self._owners[device] = owner
+        return owner
 
     def _owner(self, device: str) -> DaemonRow | None:
         """The other daemon that has a device, if one has."""
@@ -84,7 +106,12 @@ class Forwarding:
             await problem(503, "Unavailable", gone)(scope, receive, send)
             return
         if self._client is None:
-            self._client = httpx.AsyncClient(timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S), trust_env=False)
+            # As many connections as there are requests: a stop must not wait until one that is held open ends.
+            self._client = httpx.AsyncClient(
+                timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S),
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+                trust_env=False,
+            )
         query = scope["query_string"].decode("latin-1")
         # As it came: with what is quoted in it undone, a part of the path could become a query there.
         url = owner.url + scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")

@@ -213,6 +213,41 @@ def test_what_is_for_a_device_elsewhere_is_passed_on(daemon: Daemon, beside: Sto
     assert "start it there" in http.get("/api/v1/robots/bot").json()["detail"]
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_stop_is_passed_on_while_hundreds_of_requests_there_are_held(
+    daemon: Daemon, beside: Store, http: httpx.Client, url: str
+) -> None:
+    held, over = 150, threading.Event()
+    came = threading.Semaphore(0)
+
+    class Holding(_Echo):
+        def do_GET(self) -> None:
+            came.release()
+            over.wait(60)
+            self._answer()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Holding)
+    server.daemon_threads = True
+    server.socket.listen(held)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def join(transaction: Any) -> int:
+        inventory.register(transaction, {"bot": DeviceConfig(kind="robot")}, set())
+        return daemons.sign_in(transaction, "elsewhere", f"http://127.0.0.1:{server.server_port}", "memory://")
+
+    daemon.store.write(lambda transaction: daemons.sign_off(transaction, 1))
+    beside.write(join)
+    with ExitStack() as clients:
+        clients.callback(server.server_close)
+        clients.callback(server.shutdown)
+        clients.callback(over.set)
+        for _ in range(held):
+            client = clients.enter_context(socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1]))))
+            client.sendall(b"GET /api/v1/robots/bot HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert all(came.acquire(timeout=30) for _ in range(held))
+        assert http.post("/api/v1/robots/bot/estop", timeout=10).status_code == 202
+
+
 def test_commands_after_the_own_deadline_are_refused_though_nobody_said_that_the_lease_is_over(store: Store) -> None:
     """As in a daemon that stalled, or that has lost its database."""
     store.write(lambda transaction: inventory.register(transaction, {"d": DeviceConfig(kind="thing")}, set()))
