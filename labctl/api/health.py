@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from labctl.api.common import Asker, Body, TheDaemon, iso
+from labctl.api.waiting import waits
 from labctl.auth import Resource, authorise
 from labctl.daemon import Daemon
 from labctl.errors import ConflictError, NotFoundError
@@ -36,6 +37,7 @@ def show_health(name: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
 
 @router.post("/devices/{name}/preflight")
 @router.post("/robots/{name}/preflight")
+@waits
 def run_preflight(name: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
     """Look at everything, now. A preflight that passes is half of the way out of quarantine."""
     authorise(asker, "devices.maintain", Resource("device", name))

@@ -23,6 +23,7 @@ from drivers.ssh import Terminal
 from drivers.ssh.host import destination
 from labctl.api.common import Asker, Body, Page, TheDaemon, iso
 from labctl.api.elsewhere import everywhere
+from labctl.api.waiting import wait_for, waits
 from labctl.auth import Principal, Resource, authorise, authorise_list, may
 from labctl.auth.tokens import without_tokens
 from labctl.daemon import Daemon
@@ -129,6 +130,7 @@ _SILENT: dict[str, Any] = {
 
 
 @router.get("")
+@waits
 def list_hosts(daemon: TheDaemon, asker: Asker, request: Request) -> Page:
     """All hosts of the lab, by name; those of a daemon that does not answer are not up."""
     authorise_list(asker, "read", "host")
@@ -145,6 +147,7 @@ def show_host(name: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
 
 
 @router.get("/{name}/health")
+@waits
 def show_health(name: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
     """Asks the host now: disk, load, memory, temperature, clock, packages, units; with what is not well."""
     authorise(asker, "read", Resource("host", name))
@@ -164,7 +167,7 @@ async def execute(name: str, body: ExecBody, daemon: TheDaemon, asker: Asker) ->
     Who hangs up ends the command.
     """
     wanted = SessionBody(**body.model_dump(exclude={"stdin"}))
-    session = await asyncio.to_thread(_open, daemon, asker, name, wanted)
+    session = await wait_for(_open, daemon, asker, name, wanted)
 
     def feed() -> None:
         with contextlib.suppress(OSError):
@@ -177,6 +180,7 @@ async def execute(name: str, body: ExecBody, daemon: TheDaemon, asker: Asker) ->
 
 
 @router.post("/{name}/sessions", status_code=201)
+@waits
 def open_session(name: str, body: SessionBody, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
     """Begin a command, a terminal, a console or a connection; listen to it within 30 s."""
     return {"id": _open(daemon, asker, name, body).id}
@@ -218,6 +222,7 @@ async def session_input(
 
 
 @router.post("/{name}/sessions/{session}/resize", status_code=204)
+@waits
 def session_resize(name: str, session: str, size: Size, daemon: TheDaemon, asker: Asker) -> Response:
     """The terminal has another size now."""
     daemon.host_sessions.get(name, session, asker.name).source.resize(size.width, size.height)
@@ -225,6 +230,7 @@ def session_resize(name: str, session: str, size: Size, daemon: TheDaemon, asker
 
 
 @router.delete("/{name}/sessions/{session}", status_code=204)
+@waits
 def end_session(
     name: str, session: str, daemon: TheDaemon, asker: Asker, reason: Annotated[str, Query(max_length=500)] = ""
 ) -> Response:
@@ -234,6 +240,7 @@ def end_session(
 
 
 @router.get("/{name}/key")
+@waits
 def show_key(name: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
     """The host key that the host shows now, to be compared at the host itself before it is trusted."""
     authorise(asker, "hosts.trust", Resource("host", name))
@@ -242,6 +249,7 @@ def show_key(name: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
 
 
 @router.post("/{name}/key")
+@waits
 def trust_key(name: str, body: TrustBody, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
     """Trust the host's key from now on."""
     authorise(asker, "hosts.trust", Resource("host", name))
@@ -257,6 +265,7 @@ def trust_key(name: str, body: TrustBody, daemon: TheDaemon, asker: Asker) -> di
 
 
 @router.post("/{name}/reboot")
+@waits
 def restart(
     name: str,
     daemon: TheDaemon,
@@ -271,6 +280,7 @@ def restart(
 
 
 @router.get("/{name}/power")
+@waits
 def show_power(name: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
     """Whether the host's power switch is on; null where nobody can know."""
     authorise(asker, "read", Resource("host", name))
@@ -281,6 +291,7 @@ def show_power(name: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
 
 
 @router.post("/{name}/power/{what}")
+@waits
 def switch_power(
     name: str,
     what: Literal["on", "off", "cycle"],

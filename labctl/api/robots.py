@@ -10,6 +10,7 @@ from pydantic import Field
 from drivers.errors import MotionRefusedError
 from labctl.api.common import Asker, Body, Page, TheDaemon
 from labctl.api.elsewhere import everywhere
+from labctl.api.waiting import waits
 from labctl.auth import Resource, authorise, authorise_list, may
 from labctl.errors import ConflictError
 from labctl.robots import Robot
@@ -29,6 +30,7 @@ class Reset(Body):
 
 
 @router.get("")
+@waits
 def list_robots(daemon: TheDaemon, asker: Asker, request: Request) -> Page:
     """All robots of the lab, by name; those of a daemon that does not answer are offline."""
     authorise_list(asker, "read", "robot")
@@ -38,6 +40,7 @@ def list_robots(daemon: TheDaemon, asker: Asker, request: Request) -> Page:
 
 
 @router.get("/{name}")
+@waits
 def show_robot(name: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
     """One robot: its health, what the motion guard does, the battery."""
     authorise(asker, "read", Resource("robot", name))
@@ -45,6 +48,7 @@ def show_robot(name: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
 
 
 @router.post("/{name}/estop/reset")
+@waits
 def reset_emergency_stop(name: str, reset: Reset, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
     """Take the emergency stop off. Only a person at the robot's side may say that."""
     authorise(asker, "robots.reset", Resource("robot", name))

@@ -8,12 +8,14 @@ from fastapi import APIRouter, Query, Request, Response
 
 from labctl.api.common import Asker, Page, TheDaemon, iso
 from labctl.api.elsewhere import of_others, pass_on, who_has
+from labctl.api.waiting import waits
 from labctl.auth import Resource, authorise
 
 router = APIRouter(prefix="/api/v1/webdriver", tags=["webdriver"])
 
 
 @router.get("/sessions")
+@waits
 def list_sessions(daemon: TheDaemon, asker: Asker, request: Request) -> Page:
     """Open WebDriver sessions of all daemons that answer, oldest first."""
     authorise(asker, "read", Resource("webdriver"))
@@ -24,6 +26,7 @@ def list_sessions(daemon: TheDaemon, asker: Asker, request: Request) -> Page:
 
 
 @router.get("/queue")
+@waits
 def list_waiting(daemon: TheDaemon, asker: Asker, request: Request) -> Page:
     """Requests for sessions that wait for a device, at any daemon that answers, longest first, each with the reason."""
     authorise(asker, "read", Resource("webdriver"))
@@ -33,6 +36,7 @@ def list_waiting(daemon: TheDaemon, asker: Asker, request: Request) -> Page:
 
 
 @router.delete("/sessions/{session}", response_model=None)
+@waits
 def end_session(
     session: str,
     daemon: TheDaemon,

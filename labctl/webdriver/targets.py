@@ -7,6 +7,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -74,6 +75,8 @@ class Targets:
         self.on_change: Callable[[], None] = lambda: None
         self.on_lost: Callable[[str, str], None] = lambda _device, _reason: None
         self.reach: Callable[[str, str], str] = lambda _host, url: url
+        # Threads of its own: hosts that are down must not keep others waiting for one.
+        self._reaching = ThreadPoolExecutor(max_workers=64, thread_name_prefix="reach")
         self._lab = lab
         self._store = store
         self._logs = data / "webdriver"
@@ -92,6 +95,7 @@ class Targets:
 
     def close(self) -> None:
         """End all that was started, side by side."""
+        self._reaching.shutdown(wait=False, cancel_futures=True)
         self.phones.close()
         threads = [threading.Thread(target=each.close) for each in self._servers.values()]
         for thread in threads:
@@ -120,7 +124,8 @@ class Targets:
 
         async def reach(address: str, port: int) -> tuple[str, int]:
             there = f"tcp://[{address}]:{port}" if ":" in address else f"tcp://{address}:{port}"
-            parts = urlsplit(await asyncio.to_thread(self.reach, host, there))
+            loop = asyncio.get_running_loop()
+            parts = urlsplit(await loop.run_in_executor(self._reaching, self.reach, host, there))
             return parts.hostname or "", parts.port or port
 
         return reach
