@@ -35,7 +35,7 @@ _WEBSOCKET_REFUSED = 1008
 
 
 class Identify:
-    """ASGI middleware: puts the principal into the scope as `principal`, or answers 401."""
+    """ASGI middleware: puts the principal into the scope as `principal`, or answers 401 (503 where nobody can know)."""
 
     def __init__(self, app: ASGIApp, authority: Authority) -> None:
         self._app = app
@@ -50,10 +50,10 @@ class Identify:
         begin_request(RequestInfo(request, "", client[0] if client else ""))
         try:
             if scope["path"] not in _OPEN:
-                principal = self._authority.identify(presented(scope["headers"]))
+                principal = await self._authority.find_out(presented(scope["headers"]))
                 scope["principal"] = principal
                 begin_request(RequestInfo(request, str(principal), client[0] if client else ""))
-        except NotAuthenticatedError as exc:
+        except LabError as exc:
             await refuse(exc, scope, receive, send)
             return
         await self._app(scope, receive, _with_header(send, request))

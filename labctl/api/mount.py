@@ -57,11 +57,11 @@ class MountWebDriver:
 
         await self._app(scope, heard, send)
 
-    def _identify(self, scope: Scope) -> Principal:
+    async def _identify(self, scope: Scope) -> Principal:
         client = scope.get("client")
         address = client[0] if client else ""
         begin_request(RequestInfo(address=address))
-        principal = self._authority.identify(presented(scope["headers"]))
+        principal = await self._authority.find_out(presented(scope["headers"]))
         check_origin(principal, Headers(scope=scope))
         begin_request(RequestInfo(principal=str(principal), address=address))
         return principal

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from labctl.auth.audit import AuditWriter
 from labctl.auth.documents import Policies, read_policies
@@ -15,7 +19,7 @@ from labctl.auth.explaining import Explanation, explain
 from labctl.auth.keyring import Keyring, KnownToken
 from labctl.auth.principals import EMERGENCY_STOP, LOCAL_ADMINISTRATOR, Decision, Principal, Resource
 from labctl.auth.tokens import Token, without_tokens
-from labctl.errors import NotAuthenticatedError
+from labctl.errors import LabError, NotAuthenticatedError, UnavailableError
 from labctl.requests import current_request
 from labctl.store import Store, access
 from labctl.store.auditing import AuditEntry
@@ -23,6 +27,7 @@ from labctl.store.auditing import AuditEntry
 # Wrong tokens from one address are written down once in this time.
 _REFUSALS_EVERY_S = 60.0
 _MOST_ADDRESSES = 1000
+_ASKED_FOR_S = 5.0
 _NO_LABELS: Mapping[str, str] = {}
 
 
@@ -54,6 +59,7 @@ class Authority:
         self._principals: dict[KnownToken, Principal] = {}
         self._refused: dict[str, float] = {}
         self._loading = threading.Lock()
+        self._asking = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokens")
         self._evaluator = Evaluator(Policies())
         if not trust_loopback and self.keyring.all_revoked:
             raise NoTokenError(
@@ -70,6 +76,7 @@ class Authority:
 
     def close(self) -> None:
         """Write everything down."""
+        self._asking.shutdown(wait=False, cancel_futures=True)
         self.keyring.stop()
         self.audit.close()
 
@@ -97,8 +104,26 @@ class Authority:
 
     # Who asks
 
+    async def find_out(self, token: str | None) -> Principal:
+        """As `identify`, after asking the database for a token that nobody has told of yet.
+
+        Raises UnavailableError where it does not answer. That is waited for in a thread: an emergency stop in the same
+        loop needs no database.
+        """
+        parsed = None if token is None else Token.parse(token)
+        if parsed is not None and self.keyring.may_be_new(parsed):
+            loop = asyncio.get_running_loop()
+            try:
+                await asyncio.wait_for(loop.run_in_executor(self._asking, self.keyring.ask), _ASKED_FOR_S)
+            except (TimeoutError, SQLAlchemyError, LabError):
+                raise UnavailableError(
+                    f"the database does not answer, and without it nobody knows token {parsed.id} here; try again"
+                ) from None
+        return self.identify(token)
+
     def identify(self, token: str | None) -> Principal:
-        """The principal of a request, by the token it brought. Raises NotAuthenticatedError."""
+        """The principal of a request, by the token it brought, as far as is known here. Raises
+        NotAuthenticatedError."""
         if token is None:
             if self.trusts_loopback:
                 return self._local

@@ -96,17 +96,19 @@ class Keyring:
             }
 
     def find(self, token: Token) -> KnownToken | None:
-        """The token if this is one of the lab's, in force or not.
-
-        One that nobody has told of yet may have been issued by another daemon just now: the database is asked, at most
-        twenty times a second, whoever tries tokens.
-        """
+        """The token if this is one of the lab's, in force or not, as far as it has been heard of here."""
         known = self._known.get(token.id)
-        if known is None and time.monotonic() - self._asked > _ASK_AT_MOST_EVERY_S:
+        return known if known is not None and token.matches(known.hash) else None
+
+    def may_be_new(self, token: Token) -> bool:
+        """Whether it has to be asked for: another daemon may have issued it just now."""
+        return token.id not in self._known
+
+    def ask(self) -> None:
+        """Ask the database for tokens that are new; at most twenty times a second, whoever tries tokens."""
+        if time.monotonic() - self._asked > _ASK_AT_MOST_EVERY_S:
             self._asked = time.monotonic()
             self.read()
-            known = self._known.get(token.id)
-        return known if known is not None and token.matches(known.hash) else None
 
     def works(self, token: str, now: float) -> bool:
         """Whether the token of that id is in force."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -42,7 +42,7 @@ class PrincipalGate:
     """`devices.hub.Gate`. `identify` says who sent a request, or raises LabError."""
 
     def __init__(self) -> None:
-        self.identify: Callable[[MutableMapping[str, Any]], Principal] = lambda _scope: LOCAL_ADMINISTRATOR
+        self.identify: Callable[[MutableMapping[str, Any]], Awaitable[Principal]] = _local
 
     async def enter(self, scope: MutableMapping[str, Any]) -> Asker:
         """Who asks. Raises RefusedError for nobody known, and for pages of other sites."""
@@ -52,7 +52,7 @@ class PrincipalGate:
             _check_origin(scope["headers"])
             return Asker(_BY_SECRET)
         try:
-            principal = self.identify(scope)
+            principal = await self.identify(scope)
         except LabError as exc:
             challenge = _CHALLENGE if exc.status == NotAuthenticatedError.status else ()
             raise RefusedError(exc.status, WebDriverError("session not created", exc.detail), challenge) from exc
@@ -61,6 +61,10 @@ class PrincipalGate:
     def may_use(self, caller: Caller, owner: str) -> bool:
         """Whose session it is may, and whoever a policy lets."""
         return caller.name == owner or may(asker(caller).principal, "webdriver.use", Resource("webdriver", "", owner))
+
+
+async def _local(_scope: MutableMapping[str, Any]) -> Principal:
+    return LOCAL_ADMINISTRATOR
 
 
 def _check_origin(headers: list[tuple[bytes, bytes]]) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import re
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from labctl.auth.tokens import Token
 from labctl.client import Lab as Client
 from labctl.client import LabClientError
 from labctl.config import Lab
@@ -391,3 +394,30 @@ def test_the_client_takes_its_token_from_everywhere(
     monkeypatch.setenv("LABCTL_TOKEN", token)
     with Client(url) as known:
         assert known.request("GET", "/api/v1/whoami")["name"] == "root"
+
+
+def test_a_database_that_hangs_holds_nobody_up_but_whoever_shows_a_token_it_may_know(
+    root: httpx.Client, url: str, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, over = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        asked.set()
+        over.wait(60)
+
+    monkeypatch.setattr(daemon.authority.keyring, "read", hang)
+    monkeypatch.setattr("labctl.auth.authority._ASKED_FOR_S", 1.0)
+    stranger = {"authorization": f"Bearer {Token.new().text}"}
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            held = [
+                threads.submit(httpx.get, f"{url}/api/v1/whoami", headers=stranger),
+                threads.submit(httpx.post, f"{url}/webdriver/session", json={"capabilities": {}}, headers=stranger),
+            ]
+            assert asked.wait(30)
+            assert root.post("/api/v1/robots/none/estop").status_code == 404  # taken; there is none of that name
+            told, session = [each.result() for each in held]
+    finally:
+        over.set()
+    assert (told.status_code, "the database does not answer" in told.json()["detail"]) == (503, True)
+    assert (session.status_code, session.json()["value"]["error"]) == (503, "session not created")
