@@ -7,8 +7,11 @@ from typing import Any
 
 MASK = "***"
 # Commands whose body holds what is typed, and commands whose answer may read it back from a field.
-_TYPES = re.compile(r"/(value|keys|actions|se/file)(\?|$)|/appium/|/(execute|chromium/send_command|goog/cdp)(/|$)")
-_READS = re.compile(r"/(property|attribute)/value(\?|$)|/text(\?|$)|/source(\?|$)|/execute(/|$)")
+_TYPES = re.compile(
+    r"/(value|keys|actions|se/file|alert/text|alert_text|chromium/send_command_and_get_result)(\?|$)|/appium/|"
+    r"/(execute|chromium/send_command|goog/cdp)(/|$)"
+)
+_READS = re.compile(r"/(property|attribute)/value(\?|$)|/text(\?|$)|/source(\?|$)|/execute(/|$)|_and_get_result(\?|$)")
 # Where typed text stands in those bodies.
 _TEXT_KEYS = frozenset({"text", "value", "keysToSend", "args", "params", "script"})
 

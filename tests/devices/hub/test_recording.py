@@ -72,6 +72,21 @@ def test_typed_text_is_masked_on_request(begin, http, running, target, until):
     assert log[5]["response"] == "***"
 
 
+@pytest.mark.parametrize(
+    "typing",
+    [
+        ("/alert/text", {"text": "correct horse"}),
+        ("/chromium/send_command_and_get_result", {"cmd": "Input.insertText", "params": {"text": "correct horse"}}),
+    ],
+)
+def test_what_is_typed_into_a_prompt_or_by_the_devtools_is_masked_too(begin, http, running, until, typing):
+    path, body = typing
+    session = begin(**{"lab:record": {"mask": True}})["sessionId"]
+    assert http.post(f"/session/{session}{path}", json=body).status_code == 200
+    http.delete(f"/session/{session}")
+    assert "correct horse" not in (kept(running, until) / "commands.jsonl").read_text(encoding="utf-8")
+
+
 def test_without_recording_nothing_is_kept(begin, http, running, target, until):
     target.scripted["POST /element"] = FAILURE
     session = begin(**{"lab:record": False})["sessionId"]
