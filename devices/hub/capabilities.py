@@ -31,7 +31,9 @@ class Candidate:
 def process(parameters: Any) -> list[Candidate]:
     """The candidates of a New Session command's parameters, best first.
 
-    Raises WebDriverError "invalid argument", naming the place.
+    Without the address at which the client found the lab: its token stands in that, which is for nobody who reads what
+    was asked for, and a Selenium Grid would tell it in place of its own websockets' addresses. Raises WebDriverError
+    "invalid argument", naming the place.
     """
     if not isinstance(parameters, dict):
         raise _invalid("the body", "must be a JSON object")
@@ -75,14 +77,8 @@ def misfit(offered: Mapping[str, Any], capabilities: Mapping[str, Any]) -> str:
 
 
 def request_for(candidates: Sequence[Candidate], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The New Session parameters for a target: each candidate over the device's defaults, in order.
-
-    Without what says where the client found the lab: a Selenium Grid would tell it in place of its own websockets'
-    addresses.
-    """
+    """The New Session parameters for a target: each candidate over the device's defaults, in order."""
     merged = [with_defaults(defaults, each.capabilities) for each in candidates]
-    for each in merged:
-        each.pop(_REMOTE_URL, None)
     if len(merged) == 1:
         return {"capabilities": {"alwaysMatch": merged[0], "firstMatch": [{}]}}
     return {"capabilities": {"alwaysMatch": {}, "firstMatch": merged}}
@@ -115,7 +111,7 @@ def _validated(capabilities: Any, where: str) -> dict[str, Any]:
     for name, value in capabilities.items():
         if value is not None:
             _validate(name, value, f"{where}.{name}")
-    return {name: value for name, value in capabilities.items() if value is not None}
+    return {name: value for name, value in capabilities.items() if value is not None and name != _REMOTE_URL}
 
 
 def _validate(name: str, value: Any, where: str) -> None:

@@ -162,11 +162,11 @@ def test_the_device_s_defaults_lie_beneath_what_is_asked():
     }
 
 
-def test_where_the_client_found_the_lab_is_not_said_to_the_target():
-    """A Selenium Grid would answer with it where the address of its BiDi websocket belongs."""
-    wanted = Candidate({"browserName": "chrome", "se:remoteUrl": "http://lab.example/webdriver"})
-    for candidates in ([wanted], [wanted, wanted]):
-        assert "lab.example" not in str(request_for(candidates, {}))
+@pytest.mark.parametrize("place", ["alwaysMatch", "firstMatch"])
+def test_where_the_client_found_the_lab_is_kept_from_everybody_with_its_token(place):
+    wanted = {"browserName": "chrome", "se:remoteUrl": "http://anna:secret@lab.example/webdriver"}
+    (candidate,) = process({"capabilities": {place: wanted if place == "alwaysMatch" else [wanted]}})
+    assert candidate.capabilities == {"browserName": "chrome"}
 
 
 def test_several_candidates_leave_the_choice_to_the_target():

@@ -63,6 +63,16 @@ def test_a_session_holds_its_device_and_leaves_a_run(begin, http, ended, target)
     assert kinds == ["run.started", "webdriver.opened", "webdriver.closed", "run.artifact", "run.finished"]
 
 
+def test_the_token_in_the_address_that_selenium_tells_is_kept_nowhere(begin, http, ended):
+    address = "http://anna:secret-token@lab.example/webdriver"
+    value = begin(**{"lab:device": "left", "se:remoteUrl": address})
+    told = value["capabilities"]
+    http.delete(f"/webdriver/session/{value['sessionId']}")
+    (log,) = ended(told["lab:run"])["artifacts"]
+    for place in (log["href"], f"/api/v1/jobs/{told['lab:job']}"):
+        assert "secret-token" not in http.get(place).text
+
+
 @pytest.fixture
 def short_leases(monkeypatch):
     """Sessions hold leases of a second. The database's clock counts them; nothing here waits for a time of its own."""
