@@ -209,7 +209,8 @@ class Hub:
         if reply.status == HTTP_OK:
             if method == "DELETE" and tail == "/window" and _value(reply) == []:
                 ending = session.verdict or Ending(Verdict.PASSED, "its client closed the last window")
-                await self.lifecycle.end(session, ending, gone=True)
+                # Browsers' drivers have ended the session by this; Appium, desktops and JSON Wire servers have not.
+                await self.lifecycle.end(session, ending)
             return
         if reply.status == HTTP_STATUS["invalid session id"]:
             value = _value(reply)

@@ -201,6 +201,9 @@ class Lifecycle:
             failed = Ending(Verdict.ERRORED, f"{session.device} did not end the session: {exc}", suspect=True)
             await self._finish(session, failed)
             raise
+        if not _over(reply):
+            told = f"{session.device} did not end the session: it answered with HTTP {reply.status}"
+            ending = Ending(Verdict.ERRORED, told, suspect=True)
         await self._finish(session, ending)
         return reply
 
@@ -235,8 +238,7 @@ class Lifecycle:
         except TargetError as exc:
             log.warning("a session could not be ended properly", device=session.device, error=str(exc))
             return replace(ending, suspect=True)
-        over = reply.status in (HTTP_OK, HTTP_STATUS["invalid session id"])
-        return ending if over else replace(ending, suspect=True)
+        return ending if _over(reply) else replace(ending, suspect=True)
 
     async def _finish(self, session: Session, ending: Ending) -> None:
         self.table.remove(session, ending.reason)
@@ -336,6 +338,11 @@ class Lifecycle:
         self._background.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, WebDriverError):
             log.error("a session's work failed", exc_info=error)
+
+
+def _over(quitted: Reply) -> bool:
+    """Whether a session is over by a target's answer to Delete Session."""
+    return quitted.status in (HTTP_OK, HTTP_STATUS["invalid session id"])
 
 
 def _describe(candidates: list[Candidate]) -> str:

@@ -162,6 +162,17 @@ def test_quit_of_a_dead_target_says_so_and_frees(begin, http, running, target, u
     assert until(lambda: running.shelf.concluded)[0][1].suspect
 
 
+def test_a_target_that_refuses_to_quit_is_looked_after_before_anybody_gets_the_device(
+    begin, http, running, target, until
+):
+    session = begin()["sessionId"]
+    target.scripted["DELETE /session/*"] = answer({"error": "unknown error", "message": "no", "stacktrace": ""}, 500)
+    assert http.delete(f"/session/{session}").status_code == 500
+    _, ending = until(lambda: running.shelf.freed)[0]
+    assert (ending.verdict, ending.suspect) == ("errored", True)
+    assert "did not end the session: it answered with HTTP 500" in ending.reason
+
+
 class TestClientsThatVanish:
     @pytest.fixture
     def settings(self) -> HubSettings:

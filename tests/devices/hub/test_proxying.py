@@ -178,6 +178,7 @@ def test_a_closed_last_window_ends_the_session(begin, http, target, running, unt
     until(lambda: running.shelf.concluded)
     assert running.shelf.freed[0][1].verdict == "passed"
     assert http.get(f"/session/{session}/url").status_code == 404
+    assert target.sessions == set()  # which a target that keeps its session without a window would still have
 
 
 def test_the_client_may_say_how_its_test_went(begin, http, running, until):
