@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote
 
+import structlog
 from aiohttp import web
 
 from devices.dialects import extensions
@@ -23,6 +24,7 @@ from devices.dialects.wire import WireLink
 from devices.webdriver import WebDriverError, read_json
 from drivers.errors import DeviceError
 
+log = structlog.get_logger(__name__)
 _LONGEST_REQUEST = 64 << 20
 _STANDARD = frozenset(
     {"browserName", "browserVersion", "platformName", "acceptInsecureCerts", "pageLoadStrategy", "proxy",
@@ -81,6 +83,10 @@ class Gateway:
             status, document = exc.http_status, exc.body()
         except DeviceError as exc:
             error = WebDriverError("unknown error", str(exc))
+            status, document = error.http_status, error.body()
+        except Exception as exc:  # a value of a shape that nobody would send
+            log.exception("a command failed", method=request.method, path=request.path)
+            error = WebDriverError("unknown error", f"{request.method} {request.path} failed: {exc!r}")
             status, document = error.http_status, error.body()
         return web.json_response(
             document, status=status, headers={"Cache-Control": "no-cache"}, content_type="application/json"
@@ -163,8 +169,19 @@ class Gateway:
         if legacy:
             return 200, {"sessionId": self._open.id, "status": 0, "value": answer.value}
         if isinstance(timeouts := wanted.get("timeouts"), dict):
-            await session.set_timeouts(timeouts, {})
+            await self._set_timeouts(self._open, timeouts)
         return 200, {"value": {"sessionId": self._open.id, "capabilities": granted}}
+
+    async def _set_timeouts(self, current: _Open, timeouts: dict[str, Any]) -> None:
+        """Those of a session that was just begun; it is none when they are not taken."""
+        try:
+            await current.session.set_timeouts(timeouts, {})
+        except (DeviceError, WebDriverError) as exc:
+            with contextlib.suppress(DeviceError):
+                await self._quit(current)
+            malformed = isinstance(exc, WebDriverError) and exc.code == "invalid argument"
+            code = "invalid argument" if malformed else "session not created"
+            raise WebDriverError(code, f"the timeouts were not taken: {exc}") from None
 
     async def _quit(self, current: _Open) -> None:
         self._open = None

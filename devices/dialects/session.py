@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -18,6 +19,7 @@ from devices.dialects.hands import Hands
 from devices.dialects.pictures import cut_out
 from devices.dialects.wire import WireLink
 from devices.webdriver import WebDriverError
+from drivers.errors import DeviceError
 
 Body = dict[str, Any]
 Command = Callable[["WireSession", Body, dict[str, str]], Awaitable[Any]]
@@ -40,6 +42,8 @@ class WireSession:
     # -- session, windows, source --------------------------------------------------------------------------------
 
     async def quit(self, _body: Body, _at: dict[str, str]) -> None:
+        with contextlib.suppress(DeviceError, WebDriverError):  # keys and buttons are those of the machine, and stay
+            await self._hands.release()
         await self.wire.link.call("DELETE", f"/session/{self.wire.wire_id}")
 
     async def get_timeouts(self, _body: Body, _at: dict[str, str]) -> Any:

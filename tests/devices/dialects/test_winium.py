@@ -21,6 +21,8 @@ from selenium.webdriver.remote.webdriver import WebDriver
 
 from drivers.sim.winium import Application, WiniumFaults, WiniumServer
 from drivers.sim.winium.application import Control
+from drivers.sim.winium.commands import Refusal
+from drivers.sim.winium.desktop import WindowsCommands
 
 Opened = Callable[..., AbstractContextManager[Any]]
 
@@ -201,6 +203,16 @@ def test_released_actions_leave_no_key_and_no_button_held(driver: WebDriver, des
     assert (desk.modifiers, desk.buttons) == (set(), set())
 
 
+def test_a_client_that_quits_with_a_key_held_down_leaves_it_to_nobody(
+    gateway_url: str, winium: WiniumServer, open_selenium: Opened
+) -> None:
+    with open_selenium(gateway_url) as driver:
+        desk = winium.application
+        ActionChains(driver).key_down(Keys.SHIFT).click_and_hold(driver.find_element(By.ID, "save")).perform()
+        assert (desk.modifiers, desk.buttons) == ({"\ue008"}, {0})
+    assert (desk.modifiers, desk.buttons) == (set(), set())
+
+
 def test_keys_go_to_what_has_the_focus(driver: WebDriver, desk: Application) -> None:
     ActionChains(driver).click(driver.find_element(By.ID, "customer")).send_keys("abc").perform()
     assert desk.customer.value == "abc"
@@ -311,6 +323,26 @@ def test_a_second_session_is_refused_until_the_first_has_quit(gateway_url: str, 
         assert driver.find_element(By.ID, "save").is_enabled()
 
 
+@pytest.mark.parametrize(
+    ("implicit", "error"), [("long", "invalid argument"), (1 << 40, "session not created: the number is too large")]
+)
+def test_a_session_whose_timeouts_are_not_taken_is_none(
+    open_gateway: Opened, monkeypatch: pytest.MonkeyPatch, implicit: Any, error: str
+) -> None:
+    def as_winium(_self: Any, body: Any) -> None:
+        if body["ms"] >= 1 << 31:
+            raise Refusal(13, "the number is too large")
+
+    monkeypatch.setattr(WindowsCommands, "_implicit", as_winium)
+    wanted = {"platformName": "windows", "winium:app": "C:\\orders.exe", "timeouts": {"implicit": implicit}}
+    body = json.dumps({"capabilities": {"alwaysMatch": wanted}}).encode()
+    with WiniumServer() as winium, open_gateway(winium.url) as url:
+        told = refused(f"{url}/session", body)[1]
+        assert error.partition(": ")[0] == told["error"]
+        assert error.partition(": ")[2] in told["message"]
+        assert status(url)["ready"] is True
+
+
 def test_a_session_that_winium_refuses_is_not_created(gateway_url: str, open_selenium: Opened) -> None:
     refusal = pytest.raises(exceptions.SessionNotCreatedException, match="app capability is not set")
     with refusal, open_selenium(gateway_url, app=""):
@@ -338,6 +370,16 @@ def test_a_server_in_trouble_is_told(
         with pytest.raises(exceptions.WebDriverException, match=message):
             _ = status.text
         winium.recover()
+
+
+def test_a_value_of_a_shape_that_nobody_expects_is_an_error_of_webdriver(
+    driver: WebDriver, winium: WiniumServer
+) -> None:
+    status = driver.find_element(By.ID, "status")
+    winium.faults = WiniumFaults(rubbish='{"status": 0, "value": null}')
+    with pytest.raises(exceptions.WebDriverException, match=r"GET .*/rect failed"):
+        _ = status.rect
+    winium.recover()
 
 
 def test_a_server_that_is_not_there_is_told(open_gateway: Opened, open_selenium: Opened) -> None:
