@@ -36,6 +36,7 @@ _QUIT_S = 15.0
 _SHUTDOWN_S = 20.0
 _REAP_AT_LEAST_S = 0.02
 _REAP_AT_MOST_S = 5.0
+_SHUTTING_DOWN = "the lab is shutting down"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Lifecycle:
         Raises WebDriverError. Cancelled, it leaves nothing behind: neither a lease nor a session on a target.
         """
         if self._closing:
-            raise WebDriverError("session not created", "the lab is shutting down; ask again when it is back")
+            raise WebDriverError("session not created", f"{_SHUTTING_DOWN}; ask again when it is back")
         candidates = process(parameters)
         placement = await self._acquire(candidates, caller)
         # From here on the device is ours. Whatever happens to the client, what was begun is brought to an end.
@@ -117,10 +118,17 @@ class Lifecycle:
             suspect = not isinstance(exc, WebDriverError) or bool((exc.data or {}).get("suspect"))
             await self._give_back(placement, Ending(Verdict.ERRORED, str(exc), suspect))
             raise
-        await placement.began(session.id, answer)
+        # In the table first: what ends sessions from outside has to find it from now on.
         self.table.add(session)
         pictures = self._pictures[session] = Pictures(session)
         pictures.start(self._record(session.options).film_per_s)
+        try:
+            await placement.began(session.id, answer)
+            if session.why is not None or self._closing:
+                raise WebDriverError("session not created", f"{session.device}: {session.why or _SHUTTING_DOWN}")
+        except Exception as exc:
+            await self.end(session, Ending(Verdict.CANCELLED, str(exc)))
+            raise
         self._watch_idle()
         capabilities = public_capabilities(session, answer, websockets)
         return session, {"sessionId": session.id, "capabilities": capabilities}
@@ -318,7 +326,7 @@ class Lifecycle:
     async def close(self) -> None:
         """End all sessions, then let go of everything."""
         self._closing = True
-        reason = Ending(Verdict.CANCELLED, "the lab is shutting down")
+        reason = Ending(Verdict.CANCELLED, _SHUTTING_DOWN)
         for session in self.table:
             self._spawn(self.end(session, reason))
         if self._reaper is not None:

@@ -54,7 +54,10 @@ class Placement(Protocol):
         """`lab:` capabilities for the client, such as the run's id."""
 
     async def began(self, session: str, capabilities: Mapping[str, Any]) -> None:
-        """The target has begun the session."""
+        """The target has begun the session.
+
+        Raises WebDriverError when the device is held no more: that may have ended while the target took its time.
+        """
 
     async def healed(self, told: Mapping[str, Any]) -> None:
         """A locator was healed, or might have been: `broken`, `replacement`, `confidence`, `evidence`, `healed`."""

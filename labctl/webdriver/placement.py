@@ -11,15 +11,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from devices.hub import Candidate, Ending, Target
 from devices.recording import Kept
+from devices.webdriver import WebDriverError
 from drivers.errors import DeviceError
 from labctl.errors import LabError
 from labctl.leases import Leases
 from labctl.store import ArtifactStore, Store, findings
+from labctl.store.tables import leases
 from labctl.webdriver import books
 from labctl.webdriver.books import SessionRun
 from labctl.webdriver.occupancy import Occupancy
@@ -67,6 +70,18 @@ class _Held:
         if self.own_lease:
             await self.parts.run(self._release, reason)
 
+    async def ensure_held(self) -> None:
+        """Raises WebDriverError when the lease is over: whoever was told of its end knew of no session on it yet."""
+        state = await self.parts.run(self._lease_state)
+        if state not in (None, "active"):
+            told = f"{self.device}: the lease {self.run.lease} ended while the session began: it is {state}"
+            raise WebDriverError("session not created", told, data={"device": self.device})
+
+    def _lease_state(self) -> str | None:
+        with self.parts.store.read() as connection:
+            asked = sa.select(leases.c.state).where(leases.c.id == self.run.lease)
+            return connection.execute(asked).scalar_one_or_none()
+
     def _release(self, reason: str) -> None:
         lease = self.run.lease
         self.parts.renewed.discard(lease)
@@ -84,6 +99,7 @@ class LabPlacement(_Held):
     occupied: Occupancy
 
     async def began(self, session: str, capabilities: Mapping[str, Any]) -> None:
+        await self.ensure_held()
         told = {name: capabilities.get(name) for name in ("browserName", "browserVersion", "platformName")}
         self._emit("webdriver.opened", session=session, **{name: value for name, value in told.items() if value})
 
@@ -174,6 +190,7 @@ class PlacementElsewhere(_Held):
     async def began(self, session: str, capabilities: Mapping[str, Any]) -> None:  # noqa: ARG002 - of the protocol
         job, run, lease = (str(capabilities.get(f"lab:{name}", "")) for name in ("job", "run", "lease"))
         self.run = SessionRun(job, run, lease, joined=True)
+        await self.ensure_held()
 
     async def healed(self, told: Mapping[str, Any]) -> None:
         """The other daemon heals, and notes it."""

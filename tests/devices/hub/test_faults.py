@@ -222,6 +222,31 @@ def test_a_client_that_goes_while_its_session_begins_leaves_none(running, target
     assert running.shelf.free == {"left"}
 
 
+def test_a_session_that_begins_while_the_lab_ends_is_none(http, running, target, until):
+    begun, go = threading.Event(), threading.Event()
+
+    async def slowly(writer: asyncio.StreamWriter) -> None:
+        begun.set()
+        await asyncio.to_thread(go.wait, 10)
+        target.sessions.add("s" * 32)
+        await answer({"sessionId": "s" * 32, "capabilities": {}})(writer)
+
+    target.scripted["POST /session"] = slowly
+    lifecycle, answers = running.hub.lifecycle, []
+    asking = threading.Thread(target=lambda: answers.append(http.post("/session", json={"capabilities": {}})))
+    asking.start()
+    assert begun.wait(10)
+    closing = threading.Thread(target=lambda: running.run(running.hub.close()))
+    closing.start()
+    until(lambda: lifecycle._closing)
+    go.set()
+    asking.join(20)
+    closing.join(20)
+    assert "the lab is shutting down" in error_of(answers[0], 500, "session not created")["message"]
+    assert target.sessions == set()
+    assert running.shelf.free == {"left"}
+
+
 class TestTheQueue:
     def test_a_second_session_waits_and_gets_the_device(self, begin, http, running, until):
         first = begin()["sessionId"]

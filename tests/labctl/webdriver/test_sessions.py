@@ -229,6 +229,33 @@ class TestOnALeaseOfOnesOwn:
         assert (run["verdict"], run["reason"]) == ("cancelled", "its lease ended: enough")
         assert target.commands()[-2:] == ["DELETE /session/*/actions", "DELETE /session/*"]
 
+    def test_its_end_while_a_session_begins_leaves_none(self, http, url, target, until, lease):
+        asked, go = threading.Event(), threading.Event()
+
+        async def slow(writer):
+            asked.set()
+            await asyncio.to_thread(go.wait, 30)
+            target.sessions.add("a-session-that-took-long")
+            await answer({"sessionId": "a-session-that-took-long", "capabilities": {"browserName": "trivial"}})(writer)
+
+        target.scripted["POST /session"] = slow
+        answers = []
+        wanted = {"capabilities": {"alwaysMatch": {"lab:lease": lease}}}
+        beginning = threading.Thread(
+            target=lambda: answers.append(httpx.post(f"{url}/webdriver/session", json=wanted, timeout=60).json())
+        )
+        beginning.start()
+        assert asked.wait(30)
+        http.delete(f"/api/v1/leases/{lease}", params={"reason": "enough"})
+        go.set()
+        beginning.join(30)
+        assert answers[0]["value"]["error"] == "session not created"
+        assert "ended while the session began" in answers[0]["value"]["message"]
+        until(lambda: not target.sessions)
+        del target.scripted["POST /session"]
+        assert http.get("/api/v1/webdriver/sessions").json()["items"] == []
+        assert http.post("/webdriver/session", json={"capabilities": {}}).status_code == 200
+
 
 def test_a_device_is_left_when_nobody_waits_for_its_session_any_more(daemon, begin, monkeypatch, ended):
     """The request is withdrawn while a thread writes its books: threads cannot be cancelled."""
