@@ -176,11 +176,11 @@ class WebDriverService:
             if _placement(session).run.lease == grant.lease:
                 self._end_soon(session, Ending(Verdict.CANCELLED, f"its lease ended: {grant.reason or 'it is over'}"))
 
-    def _lost(self, device: str, reason: str) -> None:
+    def _lost(self, device: str, reason: str, gone: bool) -> None:
         for session in self.hub.lifecycle.table:
             if session.device == device:
-                lost = f"{device} was lost: {reason}"
-                self._end_soon(session, Ending(Verdict.ERRORED, lost), gone=True)
+                lost = Ending(Verdict.ERRORED, f"{device} was lost: {reason}", suspect=not gone)
+                self._end_soon(session, lost, gone=gone)
 
     def _hear_cancellations(self) -> None:
         """Runs that somebody cancelled end their sessions."""

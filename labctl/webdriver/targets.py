@@ -65,7 +65,8 @@ def webdriver_devices(lab: Lab) -> set[str]:
 
 
 class Targets:
-    """All of them. `on_change` is called when devices came or went, `on_lost` with a device and why it is lost.
+    """All of them. `on_change` is called when devices came or went, `on_lost` with a device, why it is lost, and
+    whether its sessions are gone with it: those of a server that still runs have to be quit.
 
     `reach` says where an address as a host of the lab sees it is reached from here.
     """
@@ -73,7 +74,7 @@ class Targets:
     def __init__(self, lab: Lab, data: Path, store: Store) -> None:
         self.configs = {name: each for name, each in lab.devices.items() if isinstance(each, WebDriverConfig)}
         self.on_change: Callable[[], None] = lambda: None
-        self.on_lost: Callable[[str, str], None] = lambda _device, _reason: None
+        self.on_lost: Callable[[str, str, bool], None] = lambda _device, _reason, _gone: None
         self.reach: Callable[[str, str], str] = lambda _host, url: url
         # Threads of its own: hosts that are down must not keep others waiting for one.
         self._reaching = ThreadPoolExecutor(max_workers=64, thread_name_prefix="reach")
@@ -192,13 +193,14 @@ class Targets:
         told = "" if state is ServerState.READY else reason or "its server does not answer"
         self._note(device, "server", told)
         if state is ServerState.OFFLINE:
-            self.on_lost(device, f"its WebDriver server was lost: {reason}")
+            elsewhere = isinstance(self.configs[device].target, AddressTarget)
+            self.on_lost(device, f"its WebDriver server was lost: {reason}", not elsewhere)
 
     def _connected(self, device: str, reason: str) -> None:
         was = self._faults[device].get("phone", "")
         self._note(device, "phone", reason)
         if reason and not was:
-            self.on_lost(device, reason)
+            self.on_lost(device, reason, False)
 
     def doubt(self, device: str, reason: str) -> None:
         """A phone could not be made clean: it is to be looked at."""

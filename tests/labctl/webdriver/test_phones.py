@@ -102,6 +102,13 @@ def test_a_phone_unplugged_in_a_session_ends_it(begin, http, adb, ended, until):
     until(lambda: pixel(http)["state"] == "good")
 
 
+def test_the_session_of_an_unplugged_phone_is_quit_at_its_appium_server_which_lives(begin, adb, ended, target):
+    value = begin(platformName="Android")
+    adb.unplug("77")
+    assert ended(value["capabilities"]["lab:run"])["verdict"] == "errored"
+    assert target.sessions == set()
+
+
 def test_a_phone_that_asks_for_trust_is_offline_and_says_so(http, adb, phone, until):
     phone.state = "unauthorized"
     adb.plug(phone)

@@ -378,6 +378,15 @@ def test_one_elsewhere_that_dies_takes_its_devices_offline(begin, http, ended, t
     until(lambda: devices(http)["left"]["state"] == "good")
 
 
+def test_one_elsewhere_that_is_not_well_is_told_to_quit_the_session_that_is_ended(begin, daemon, ended, target):
+    value = begin(**{"lab:device": "left"})
+    target.scripted["GET /status"] = answer("out of memory", 500)
+    daemon.webdriver.targets.look_after("left", "somebody doubts it")
+    run = ended(value["capabilities"]["lab:run"])
+    assert "left was lost" in run["reason"]
+    assert target.sessions == set()
+
+
 def test_a_daemon_that_was_killed_in_a_session_closes_its_books_when_it_is_back(begin, daemon, http):
     told = begin(**{"lab:device": "left"})["capabilities"]
     daemon.store.write(lambda transaction: running.recover(transaction, "it was killed"))
