@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import sqlalchemy as sa
@@ -41,6 +41,7 @@ from labctl.webdriver.gate import PREFIX, Asker, asker
 from labctl.webdriver.occupancy import Occupancy
 from labctl.webdriver.placement import LabPlacement, Parts, Placed, PlacementElsewhere
 
+Result = TypeVar("Result")
 log = structlog.get_logger(__name__)
 # As a run's: short and renewed, so that a daemon that dies loses it soon.
 LEASE_S = 30.0
@@ -94,6 +95,7 @@ class LabProvider:
         self._parts = parts
         self._own = own_offers(parts.targets.configs)
         self._occupied = Occupancy()
+        self._undoing: set[asyncio.Task[None]] = set()
 
     async def acquire(self, candidates: Sequence[Candidate], caller: Caller, waiting: Callable[[str], None]) -> Placed:
         """A device for the first candidate that has one. Raises WebDriverError."""
@@ -130,11 +132,12 @@ class LabProvider:
         fitting = request.allowed(fitting)
         first = next(names for names in fitting if names)
         everything = list(dict.fromkeys(name for names in fitting for name in names))
-        lease = await parts.run(self._ask, request, first)
+        lease = await self._kept(parts.run(self._ask, request, first), self._withdraw)
         try:
-            if everything != first and await parts.run(self._state, lease) == "waiting":
-                await parts.run(parts.leases.withdraw, lease, "it may be another device as well")
-                lease = await parts.run(self._ask, request, everything)
+            wider = everything != first and await parts.run(self._state, lease) == "waiting"
+            # It may be granted just now, and is then what was wanted most.
+            if wider and await parts.run(parts.leases.withdraw, lease, "it may be another device as well"):
+                lease = await self._kept(parts.run(self._ask, request, everything), self._withdraw)
             return await self._once_granted(request, lease, waiting)
         except BaseException:
             await asyncio.shield(parts.run(self._give_up, lease))
@@ -168,17 +171,23 @@ class LabProvider:
         return await self._placed(self._begin, request, lease)
 
     async def _placed(self, place: Callable[..., Placed], *arguments: Any) -> Placed:
-        """What `place` gives; a thread cannot be cancelled, so what nobody waits for any more is given back."""
-        placing = asyncio.ensure_future(self._parts.run(place, *arguments))
+        return await self._kept(self._parts.run(place, *arguments), _give_back)
+
+    async def _kept(self, work: Awaitable[Result], undo: Callable[[Result], Awaitable[object]]) -> Result:
+        """What a thread gives. It cannot be cancelled: what nobody waits for any more is undone, however often that
+        nobody is said."""
+        working = asyncio.ensure_future(work)
         try:
-            return await asyncio.shield(placing)
+            return await asyncio.shield(working)
         except asyncio.CancelledError:
-            with contextlib.suppress(Exception):
-                placement = await placing
-                ending = Ending(Verdict.CANCELLED, _NOBODY_WAITS)
-                await placement.free(ending)
-                await placement.conclude(ending, [])
+            undoing = asyncio.ensure_future(_undone(working, undo))
+            self._undoing.add(undoing)
+            undoing.add_done_callback(self._undoing.discard)
+            await asyncio.shield(undoing)
             raise
+
+    async def _withdraw(self, lease: str) -> None:
+        await self._parts.run(self._give_up, lease)
 
     def _begin(self, request: _Request, lease: str) -> Placed:
         device = self._parts.store.write(lambda transaction: books.held(transaction, lease)).roles[LANE]
@@ -315,6 +324,17 @@ class LabProvider:
                 self._parts.leases.release(lease, _NOBODY_WAITS)
             except LabError as exc:
                 log.info("a lease that nobody wants was over", lease=lease, error=str(exc))
+
+
+async def _undone(working: asyncio.Future[Result], undo: Callable[[Result], Awaitable[object]]) -> None:
+    with contextlib.suppress(Exception):
+        await undo(await working)
+
+
+async def _give_back(placement: Placed) -> None:
+    ending = Ending(Verdict.CANCELLED, _NOBODY_WAITS)
+    await placement.free(ending)
+    await placement.conclude(ending, [])
 
 
 def _endpoint(url: str, token: str | None) -> str:

@@ -257,8 +257,10 @@ class TestOnALeaseOfOnesOwn:
         assert http.post("/webdriver/session", json={"capabilities": {}}).status_code == 200
 
 
-def test_a_device_is_left_when_nobody_waits_for_its_session_any_more(daemon, begin, monkeypatch, ended):
-    """The request is withdrawn while a thread writes its books: threads cannot be cancelled."""
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_device_is_left_when_nobody_waits_for_its_session_any_more(times, daemon, begin, monkeypatch, ended):
+    """The request is withdrawn while a thread writes its books: threads cannot be cancelled. Its client may go after
+    its time was over, too."""
     targets, reached, go = daemon.webdriver.targets, threading.Event(), threading.Event()
     target_of = targets.target
     begun = []
@@ -275,10 +277,14 @@ def test_a_device_is_left_when_nobody_waits_for_its_session_any_more(daemon, beg
         assert await asyncio.to_thread(reached.wait, 30)
         with daemon.store.read() as connection:
             begun.append(connection.execute(sa.select(runs.c.id)).scalar_one())
-        asking.cancel()
+        for _ in range(times):
+            asking.cancel()
+            await asyncio.sleep(0.01)
         go.set()
         with pytest.raises(asyncio.CancelledError):
             await asking
+        while len(asyncio.all_tasks()) > 1:
+            await asyncio.sleep(0.01)
 
     with monkeypatch.context() as patch:
         patch.setattr(targets, "target", slow)
@@ -286,6 +292,48 @@ def test_a_device_is_left_when_nobody_waits_for_its_session_any_more(daemon, beg
     run = ended(begun[0])
     assert (run["verdict"], run["reason"]) == ("cancelled", "its client went away, or waited long enough")
     assert begin(**{"lab:device": "left"})["capabilities"]["lab:device"] == "left"
+
+
+def test_a_device_that_becomes_free_just_before_others_are_asked_for_is_the_one(daemon, http, monkeypatch):
+    provider = daemon.webdriver.hub.lifecycle._provider
+    state_of, seen = provider._state, iter(["waiting"])  # as it was a moment ago
+    monkeypatch.setattr(provider, "_state", lambda lease: next(seen, None) or state_of(lease))
+    choices = [{"lab:device": "left"}, {"lab:device": "right"}]
+    value = http.post("/webdriver/session", json={"capabilities": {"firstMatch": choices}}).json()["value"]
+    assert value["capabilities"]["lab:device"] == "left"
+    assert devices(http)["right"]["lease"] is None
+    http.delete(f"/webdriver/session/{value['sessionId']}")
+    assert devices(http)["left"]["lease"] is None
+
+
+def test_a_request_that_is_withdrawn_while_it_is_written_down_gets_no_lease(daemon, http, monkeypatch):
+    leases, reached, go, written = daemon.leases, threading.Event(), threading.Event(), threading.Event()
+    request_of = leases.request
+
+    def slow(*arguments):
+        reached.set()
+        assert go.wait(30)
+        try:
+            return request_of(*arguments)
+        finally:
+            written.set()
+
+    async def withdraw():
+        provider = daemon.webdriver.hub.lifecycle._provider
+        wanted = process({"capabilities": {"alwaysMatch": {"lab:device": "left"}}})
+        asking = asyncio.create_task(provider.acquire(wanted, Asker(LOCAL_ADMINISTRATOR), lambda _: None))
+        assert await asyncio.to_thread(reached.wait, 30)
+        asking.cancel()
+        await asyncio.sleep(0.01)
+        go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+    with monkeypatch.context() as patch:
+        patch.setattr(leases, "request", slow)
+        asyncio.run(withdraw())
+    assert written.wait(30)
+    assert devices(http)["left"]["lease"] is None
 
 
 class TestWithinAJob:
