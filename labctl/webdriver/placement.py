@@ -142,7 +142,7 @@ class LabPlacement(_Held):
             told = targets.phones.end(self.device, lease_over=self.own_lease)
             if told:
                 (self.folder / PHONE_LOG).write_text(told, encoding="utf-8")
-        except (DeviceError, OSError) as exc:
+        except (DeviceError, LabError, OSError) as exc:
             log.warning("a phone was not left as it was found", device=self.device, error=str(exc))
             targets.doubt(self.device, f"it could not be made clean after a session: {exc}")
 

@@ -259,11 +259,11 @@ class LabProvider:
         folder = self._parts.scratch / f"{new_id()}-webdriver-{device}"
         try:
             self._parts.targets.phones.begin(device, run.lease)
-        except (DeviceError, OSError) as exc:
+            folder.mkdir(parents=True)
+        except (DeviceError, LabError, OSError) as exc:
             reason = f"{device}: {exc}"
             self._parts.store.write(lambda transaction: books.finish(transaction, run, "errored", reason))
-            raise
-        folder.mkdir(parents=True)
+            raise WebDriverError("session not created", reason, data={"device": device}) from exc
         return LabPlacement(
             parts=self._parts,
             device=device,

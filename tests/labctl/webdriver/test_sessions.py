@@ -19,6 +19,7 @@ from devices.webdriver import WebDriverError
 from labctl.auth import LOCAL_ADMINISTRATOR
 from labctl.cli.exits import ExpectedError
 from labctl.cli.sessions import end_session, show_sessions
+from labctl.errors import UnavailableError
 from labctl.steps import Outcome, Verdict
 from labctl.store import running
 from labctl.store.tables import runs
@@ -304,6 +305,16 @@ def test_a_device_that_becomes_free_just_before_others_are_asked_for_is_the_one(
     assert devices(http)["right"]["lease"] is None
     http.delete(f"/webdriver/session/{value['sessionId']}")
     assert devices(http)["left"]["lease"] is None
+
+
+def test_a_session_whose_phone_cannot_be_reached_leaves_an_errored_run(daemon, http, monkeypatch):
+    def begin(_device, _lease):
+        raise UnavailableError("the host nuc-1 is offline")
+
+    monkeypatch.setattr(daemon.webdriver.targets.phones, "begin", begin)
+    assert "the host nuc-1 is offline" in refused(http, **{"lab:device": "phone"})["message"]
+    (run,) = http.get("/api/v1/runs").json()["items"]
+    assert (run["state"], run["verdict"]) == ("finished", "errored")
 
 
 def test_a_request_that_is_withdrawn_while_it_is_written_down_gets_no_lease(daemon, http, monkeypatch):
