@@ -8,9 +8,10 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import select
 from types import TracebackType
 from typing import Any, Protocol, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from devices.webdriver import ELEMENT_KEY, WebDriverError, read_json
 from drivers.errors import DeviceUnreachableError
@@ -125,11 +126,13 @@ class HttpWire:
         self._where = f"{parts.scheme}://{parts.hostname}:{self._connection.port}{self._prefix}"  # without the token
         self._headers = {"Content-Type": "application/json; charset=utf-8"}
         if parts.username is not None:
-            login = f"{parts.username}:{parts.password or ''}".encode()
+            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
             self._headers["Authorization"] = f"Basic {base64.b64encode(login).decode()}"
 
     def call(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         payload = json.dumps(body or {}).encode() if method == "POST" else None
+        if self._closed_by_server():
+            self._connection.close()  # it opens itself anew
         try:
             self._connection.request(method, self._prefix + path, payload, self._headers)
             answer = self._connection.getresponse()
@@ -152,3 +155,11 @@ class HttpWire:
 
     def close(self) -> None:
         self._connection.close()
+
+    def _closed_by_server(self) -> bool:
+        """Whether the server has said something unasked, which can only be that it closes: Node does after 5 s."""
+        if self._connection.sock is None:
+            return False
+        poll = select.poll()
+        poll.register(self._connection.sock, select.POLLIN)
+        return bool(poll.poll(0))
