@@ -29,6 +29,7 @@ class StepSessions:
 
     def open(self, run: str, device: str, holder: str, capabilities: dict[str, Any]) -> dict[str, Any]:
         with self._lock:
+            self._forget_ended()
             if (run, device) in self._open:
                 raise LabFailureError(f"{device} has a session in this run already; close it first")
         # Who may submit the job may run its steps. The name is none that a person or a token can have, lest anybody be
@@ -39,7 +40,6 @@ class StepSessions:
         except LabError as exc:
             raise LabFailureError(exc.detail) from exc
         with self._lock:
-            self._forget_ended()
             self._open[run, device] = opened, asker
             self._notes[run, device] = {}
         return opened.capabilities

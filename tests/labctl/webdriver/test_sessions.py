@@ -19,10 +19,11 @@ from devices.webdriver import WebDriverError
 from labctl.auth import LOCAL_ADMINISTRATOR
 from labctl.cli.exits import ExpectedError
 from labctl.cli.sessions import end_session, show_sessions
-from labctl.errors import UnavailableError
+from labctl.errors import LabFailureError, UnavailableError
 from labctl.steps import Outcome, Verdict
 from labctl.store import running
 from labctl.store.tables import runs
+from labctl.webdriver import StepSessions
 from labctl.webdriver.gate import Asker
 
 
@@ -394,6 +395,16 @@ lanes:
         daemon.webdriver.end(opened.id, "done", verdict=Verdict.PASSED)
         with pytest.raises(WebDriverError, match="there is no run"):
             daemon.webdriver.open(LOCAL_ADMINISTRATOR, "none", {})
+
+    def test_a_step_opens_another_where_its_own_has_ended_by_itself(self, daemon, running):
+        _, run = running
+        steps = StepSessions(daemon.webdriver)
+        steps.open(run, "phone", "local", {})
+        with pytest.raises(LabFailureError, match="close it first"):
+            steps.open(run, "phone", "local", {})
+        (lost,) = daemon.webdriver.sessions()
+        daemon.webdriver.end(lost["id"], "its target died")
+        assert steps.open(run, "phone", "local", {})["lab:device"] == "phone"
 
 
 def _artifacts(http, run, count):
