@@ -204,6 +204,9 @@ async def _start_answering(desk: Desk, command: tuple[str, ...], timeout_s: floa
             except WebDriverError as error:
                 raise WebDriverError(error.code, f"{error.message}; install {package}") from error
         desk.started.append(process)
+    except BaseException:
+        os.close(reading)
+        raise
     finally:
         os.close(writing)
     loop = asyncio.get_running_loop()

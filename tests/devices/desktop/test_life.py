@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import signal
@@ -17,7 +18,9 @@ from selenium.common.exceptions import InvalidSessionIdException, SessionNotCrea
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.options import ArgOptions
 
-from devices.desktop.desk import MARK
+from devices.desktop.capabilities import Settings
+from devices.desktop.desk import MARK, open_desk
+from devices.webdriver import WebDriverError
 
 
 def environment_of(pid: int) -> dict[str, str]:
@@ -103,3 +106,11 @@ def await_ends(pids: list[int]) -> None:
             assert select.select([descriptor], [], [], 30)[0], f"process {pid} still runs"
         finally:
             os.close(descriptor)
+
+
+def test_a_desktop_that_cannot_be_had_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    before = len([*Path("/proc/self/fd").iterdir()])
+    with pytest.raises(WebDriverError, match=r"no program Xvfb to start .*; install xvfb"):
+        asyncio.run(open_desk(Settings()))
+    assert len([*Path("/proc/self/fd").iterdir()]) == before
