@@ -118,6 +118,7 @@ class Recording:
         self._kept: list[Kept] = []
         self._frames: list[tuple[float, Path]] = []
         self._failure: Exception | None = None
+        self._ended = False  # what still comes, such as the end of a websocket, is too late
 
     def command(self, command: Command) -> None:
         """Log a command."""
@@ -172,19 +173,20 @@ class Recording:
         done: Future[list[Kept]] = Future()
 
         def end() -> None:
+            self._ended = True
             try:
                 if self._log is not None:
                     self._log.close()
                     file = Path(self._log.name)
                     self._kept.insert(0, Kept(file, file.name, "application/jsonl"))
-                if self._frames:
-                    self._make_film()
+                making = self._make_film() if self._frames else None
             except Exception as exc:
                 self._failure = self._failure or exc
-            if self._failure is None:
-                done.set_result(self._kept)
-            else:
-                done.set_exception(self._failure)
+                making = None
+            if making is None:
+                self._over(done)
+            else:  # which takes a while: other sessions have something to write down meanwhile
+                making.add_done_callback(lambda made: self._over(done, made))
 
         self._enqueue(end, hurry=True)
         return done
@@ -194,17 +196,33 @@ class Recording:
         """What has been written so far."""
         return list(self._kept)
 
-    def _make_film(self) -> None:
-        file = self._folder / "film.webp"
-        if self._workers is None:
-            film.assemble(self._frames, file)
+    def _make_film(self) -> Future[None] | None:
+        """The film in the making; None where it is made already."""
+        if self._workers is not None:
+            return self._workers.submit(film.assemble, self._frames, self._film)
+        film.assemble(self._frames, self._film)
+        self._kept.append(Kept(self._film, self._film.name, "image/webp"))
+        return None
+
+    def _over(self, done: Future[list[Kept]], film_made: Future[None] | None = None) -> None:
+        if film_made is not None:
+            try:
+                film_made.result()
+                self._kept.append(Kept(self._film, self._film.name, "image/webp"))
+            except Exception as exc:
+                self._failure = self._failure or exc
+        if self._failure is None:
+            done.set_result(self._kept)
         else:
-            self._workers.submit(film.assemble, self._frames, file).result()
-        self._kept.append(Kept(file, file.name, "image/webp"))
+            done.set_exception(self._failure)
+
+    @property
+    def _film(self) -> Path:
+        return self._folder / "film.webp"
 
     def _later(self, work: Callable[[], None]) -> None:
         def perform() -> None:
-            if self._failure is not None:
+            if self._failure is not None or self._ended:
                 return
             try:
                 work()

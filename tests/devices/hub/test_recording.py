@@ -5,12 +5,16 @@ from __future__ import annotations
 import base64
 import io
 import json
+import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from _webdriver_target import answer
 from PIL import Image
+
+from devices.recording import Recorder, film
 
 FAILURE = answer({"error": "no such element", "message": "nowhere", "stacktrace": ""}, 404)
 
@@ -141,6 +145,27 @@ def test_a_film_strip_is_kept_on_request(begin, http, running, target, until):
     http.delete(f"/session/{session}")
     with Image.open(kept(running, until) / "film.webp") as film:
         assert (film.format, film.n_frames, film.size) == ("WEBP", 3, (800, 400))
+
+
+def test_a_film_in_the_making_keeps_no_other_session_from_its_end(tmp_path, monkeypatch):
+    going = threading.Event()
+    monkeypatch.setattr(film, "assemble", lambda _frames, file: going.wait(30) and file.touch())
+    with ThreadPoolExecutor(1) as workers:
+        recorder = Recorder(workers)
+        filmed, other = (tmp_path / name for name in ("filmed", "other"))
+        for folder in (filmed, other):
+            folder.mkdir()
+        first, second = recorder.open(filmed), recorder.open(other)
+        first.note(0.0, "something")
+        first.frame(0.0, json.dumps({"value": "aGVyZQ=="}).encode())
+        second.note(0.0, "something")
+        in_the_making, ended = first.finish(), second.finish()
+        first.note(1.0, "a websocket closed")
+        assert [each.name for each in ended.result(10)] == ["commands.jsonl"]
+        assert not in_the_making.done()
+        going.set()
+        assert [each.name for each in in_the_making.result(10)] == ["commands.jsonl", "film.webp"]
+        recorder.close()
 
 
 def test_the_console_is_kept_on_request(begin, http, running, target, until):
