@@ -9,7 +9,9 @@ import base64
 import binascii
 import io
 import shutil
+import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -65,13 +67,11 @@ def receive_upload(body: bytes, folder: Path) -> str:
         name = Path(files[0].filename.replace("\\", "/")).name
         if name in ("", ".", "..") or files[0].file_size > _LARGEST_FILE:
             raise WebDriverError("invalid argument", f"the upload of {files[0].filename!r} cannot be taken")
-        place = folder / f"upload-{len(list(folder.iterdir()))}"
-        place.mkdir()
-        target = place / name
+        target = Path(tempfile.mkdtemp(prefix="upload-", dir=folder)) / name
         try:
             with archive.open(files[0]) as packed, target.open("wb") as unpacked:
                 shutil.copyfileobj(packed, unpacked, 1 << 20)
-        except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as exc:
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as exc:
             raise WebDriverError("invalid argument", f"the upload cannot be unpacked: {exc}") from None
     return str(target)
 

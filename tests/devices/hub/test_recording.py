@@ -205,6 +205,17 @@ def test_an_upload_that_is_none(begin, http, upload):
     assert (response.status_code, response.json()["value"]["error"]) == (400, "invalid argument")
 
 
+def test_an_upload_that_was_spoilt_on_its_way_is_refused(begin, http):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.txt", "sixty times the same word, " * 60)
+    spoilt = bytearray(packed.getvalue())
+    spoilt[35:40] = b"\xff" * 5  # behind the header of 30 bytes and the name
+    body = {"file": base64.b64encode(spoilt).decode()}
+    response = http.post(f"/session/{begin()['sessionId']}/se/file", json=body)
+    assert response.json()["value"]["error"] == "invalid argument"
+
+
 def test_downloads_are_listed_fetched_and_cleared(begin, http, shelf, target):
     shelf.offers["left"] = {"browserName": "chrome"}
     value = begin(**{"browserName": "chrome", "se:downloadsEnabled": True, "goog:chromeOptions": {"args": ["-x"]}})
