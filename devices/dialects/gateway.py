@@ -5,10 +5,12 @@ Sessions that a JSON Wire client opens (it sends `desiredCapabilities` alone) go
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import uuid
-from dataclasses import dataclass
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -34,12 +36,13 @@ _STANDARD = frozenset(
 
 @dataclass
 class _Open:
-    """A session. `legacy`: its client speaks JSON Wire itself."""
+    """A session. `legacy`: its client speaks JSON Wire itself. `running`: the commands under way."""
 
     id: str
     session: WireSession
     capabilities: dict[str, Any]
     legacy: bool
+    running: set[asyncio.Task[Any]] = field(default_factory=set)
 
 
 class Gateway:
@@ -107,14 +110,15 @@ class Gateway:
         body = await _body(request) if request.method == "POST" else {}
         if current.legacy:
             return await self._pass_on(current, request.method, found[2] or "", body)
-        return 200, {"value": await self._perform(current, request.method, found[2] or "", body)}
+        if request.method == "DELETE" and found[2] is None:
+            await self._quit(current)
+            return 200, {"value": None}
+        return 200, {"value": await _while_open(current, self._perform(current, request.method, found[2] or "", body))}
 
     async def _perform(self, current: _Open, method: str, path: str, body: dict[str, Any]) -> Any:
         """The value of a W3C command at a path below the session."""
         if method == "GET" and not path:
             return current.capabilities
-        if method == "DELETE" and not path:
-            return await self._quit(current)
         if method == "POST" and any(pattern.fullmatch(path) for pattern in self._paths):
             return await current.session.wire.ask("POST", path, body)
         command, at = self._command(method, path)
@@ -185,6 +189,9 @@ class Gateway:
 
     async def _quit(self, current: _Open) -> None:
         self._open = None
+        # What a client left behind, such as actions with long pauses, would go on in the next one's session.
+        for each in tuple(current.running):
+            each.cancel()
         await current.session.quit({}, {})
 
     async def _pass_on(
@@ -224,6 +231,19 @@ _W3C_ONLY = re.compile(
 
 def _pattern(path: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path))
+
+
+async def _while_open(current: _Open, command: Coroutine[Any, Any, Any]) -> Any:
+    """What a command of a session gives. Raises WebDriverError "invalid session id" when that ends meanwhile."""
+    running = asyncio.create_task(command)
+    current.running.add(running)
+    running.add_done_callback(current.running.discard)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        if running.cancelled():
+            raise WebDriverError("invalid session id", "the session was quit while the command ran") from None
+        raise
 
 
 async def _body(request: web.Request) -> dict[str, Any]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import io
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -19,6 +21,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 
+from devices.webdriver import ELEMENT_KEY
 from drivers.sim.winium import Application, WiniumFaults, WiniumServer
 from drivers.sim.winium.application import Control
 from drivers.sim.winium.commands import Refusal
@@ -211,6 +214,21 @@ def test_a_client_that_quits_with_a_key_held_down_leaves_it_to_nobody(
         ActionChains(driver).key_down(Keys.SHIFT).click_and_hold(driver.find_element(By.ID, "save")).perform()
         assert (desk.modifiers, desk.buttons) == ({"\ue008"}, {0})
     assert (desk.modifiers, desk.buttons) == (set(), set())
+
+
+def test_actions_under_way_end_with_their_session(
+    gateway_url: str, winium: WiniumServer, open_selenium: Opened
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with open_selenium(gateway_url) as driver:
+            save = {ELEMENT_KEY: driver.find_element(By.ID, "save").id}
+            mouse = [{"type": "pointerMove", "x": 0, "y": 0, "origin": save}, {"type": "pause", "duration": 5_000}]
+            body = json.dumps({"actions": [{"type": "pointer", "id": "mouse", "actions": mouse}]}).encode()
+            acting = pool.submit(refused, f"{gateway_url}/session/{driver.session_id}/actions", body)
+            while not any("moveto" in each for each in winium.requests):
+                assert not acting.done()
+                time.sleep(0.01)
+        assert acting.result(10)[1]["error"] == "invalid session id"
 
 
 def test_keys_go_to_what_has_the_focus(driver: WebDriver, desk: Application) -> None:
