@@ -16,13 +16,13 @@ from devices.hub.addresses import BIDI, CDP, KEY
 from devices.hub.asgi import ClientGoneError, Receive, Scope, Send, Visit, error_reply, json_reply
 from devices.hub.gate import Caller, Gate, OpenGate, RefusedError
 from devices.hub.headers import first, to_target
-from devices.hub.lifecycle import HTTP_OK, HubSettings, Lifecycle
+from devices.hub.lifecycle import HTTP_OK, HubSettings, Lifecycle, says_no_such_session
 from devices.hub.provider import Ending, Provider, Verdict
 from devices.hub.sessions import Session
 from devices.hub.target import Call, Reply, TargetError
 from devices.hub.upstream import length_of
 from devices.recording import Command, Recorder
-from devices.webdriver import HTTP_STATUS, WebDriverError, read_json
+from devices.webdriver import WebDriverError, read_json
 
 log = structlog.get_logger(__name__)
 _LARGEST_NEW_SESSION = 64 << 20  # capabilities carry browser profiles and extensions
@@ -212,13 +212,11 @@ class Hub:
                 # Browsers' drivers have ended the session by this; Appium, desktops and JSON Wire servers have not.
                 await self.lifecycle.end(session, ending)
             return
-        if reply.status == HTTP_STATUS["invalid session id"]:
-            value = _value(reply)
-            if isinstance(value, dict) and value.get("error") == "invalid session id":
-                reason = f"the target of {session.device} has no such session any more"
-                ending = session.verdict or Ending(Verdict.ERRORED, reason)
-                await self.lifecycle.end(session, ending, gone=True)
-                return
+        if says_no_such_session(reply):
+            reason = f"the target of {session.device} has no such session any more"
+            ending = session.verdict or Ending(Verdict.ERRORED, reason)
+            await self.lifecycle.end(session, ending, gone=True)
+            return
         if reply.status >= 400:
             self.lifecycle.failed(session, f"{method} {tail}")
 

@@ -292,7 +292,7 @@ class Lifecycle:
         prefix = "" if error.hung else f"{probe} answered "
         try:
             reply = await session.upstream.exchange(Call("GET", probe), _PROBE_S, whole=True)
-            if reply.status != HTTP_STATUS["invalid session id"]:
+            if not says_no_such_session(reply):
                 return True
             cause = f"{prefix}that there is no such session"
         except TargetError as exc:
@@ -346,6 +346,16 @@ class Lifecycle:
         self._background.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, WebDriverError):
             log.error("a session's work failed", exc_info=error)
+
+
+def says_no_such_session(reply: Reply) -> bool:
+    """Whether a target knows nothing of a session; one that does not know the command says 404 as well."""
+    if reply.status != HTTP_STATUS["invalid session id"]:
+        return False
+    try:
+        return bool(read_json(reply.whole())["value"]["error"] == "invalid session id")
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _over(quitted: Reply) -> bool:

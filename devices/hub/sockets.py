@@ -11,11 +11,11 @@ import aiohttp
 
 from devices.hub.addresses import reached
 from devices.hub.asgi import Receive, Send, Visit
-from devices.hub.lifecycle import HTTP_OK, Lifecycle
+from devices.hub.lifecycle import Lifecycle, says_no_such_session
 from devices.hub.provider import Ending, Verdict
 from devices.hub.sessions import Session
 from devices.hub.target import Call, TargetError
-from devices.webdriver import HTTP_STATUS, read_json
+from devices.webdriver import read_json
 
 # Enough for a screenshot of a very large page; below it nobody notices that there is a limit.
 LARGEST_MESSAGE = 256 << 20
@@ -114,6 +114,6 @@ async def _look_after(lifecycle: Lifecycle, session: Session) -> None:
     except TargetError as exc:
         await lifecycle.examine(session, exc)
         return
-    if reply.status == HTTP_STATUS["invalid session id"] and reply.status != HTTP_OK:
+    if says_no_such_session(reply):
         ending = session.verdict or Ending(Verdict.PASSED, "its client ended the session over its websocket")
         await lifecycle.end(session, ending, gone=True)

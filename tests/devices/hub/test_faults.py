@@ -107,6 +107,15 @@ def test_an_answer_that_breaks_off_becomes_an_error(begin, http, target):
     assert "half-way through its answer" in error["message"]
 
 
+def test_a_target_that_does_not_know_its_timeouts_has_its_session_all_the_same(begin, http, target):
+    session = begin()["sessionId"]
+    target.scripted["GET /timeouts"] = answer({"error": "unknown command", "message": "", "stacktrace": ""}, 404)
+    target.scripted["GET /source"] = raw(b"", close=True)
+    error = error_of(http.get(f"/session/{session}/source"), 500, "unknown error")
+    assert error["data"] == {"device": "left", "session_ended": False}
+    assert http.get(f"/session/{session}/title").status_code == 200
+
+
 def test_a_large_answer_that_breaks_off_breaks_off_for_the_client_too(begin, http, target):
     session = begin()["sessionId"]
     part = b"x" * (6 << 20)
