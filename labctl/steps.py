@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -46,10 +47,16 @@ class Outcome:
     verdict: Verdict
     reason: str = ""
 
+    def __post_init__(self) -> None:
+        # It quotes whatever devices and programs say, and the verdict has to be written down all the same: no database
+        # keeps half of a surrogate pair, and PostgreSQL no NUL.
+        told = self.reason.replace("\0", "\ufffd").encode(errors="replace").decode()
+        object.__setattr__(self, "reason", told)
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A value with its unit (SI, or "1") and limits."""
+    """A value with its unit (SI, or "1") and limits. What is not finite is no value, and no limit: None."""
 
     name: str
     value: float | None
@@ -57,6 +64,12 @@ class Measurement:
     low: float | None = None
     high: float | None = None
     verdict: Verdict | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("value", "low", "high"):
+            number = getattr(self, name)
+            if number is not None and not math.isfinite(number):
+                object.__setattr__(self, name, None)
 
 
 class Cancellation:

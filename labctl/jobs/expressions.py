@@ -267,7 +267,9 @@ def _join(values: Any, between: str = ",") -> str:
 def _from_json(text: Any) -> Any:
     if not isinstance(text, str):
         raise TypeError(f"{_kind(text)} is no text with JSON in it")
-    return json.loads(text)
+    value = json.loads(text)
+    json.dumps(value, allow_nan=False)  # Python reads NaN, Infinity and 1e999, which are no JSON
+    return value
 
 
 def _short(text: str) -> str:

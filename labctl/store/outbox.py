@@ -7,13 +7,30 @@ that is gathered goes over in one round trip.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
 
-_write_json = json.JSONEncoder(separators=(",", ":")).encode
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+def write_json(value: Any) -> str:
+    """JSON that PostgreSQL takes and every client reads: a number that is not finite becomes null."""
+    try:
+        return _encode(value)
+    except ValueError:
+        return _encode(_finite(value))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 class Statement:
@@ -36,7 +53,7 @@ class Statement:
         """The values of a row as drivers take them."""
         if not self._structured:
             return row
-        return {**row, **{name: _write_json(row[name]) for name in self._structured}}
+        return {**row, **{name: write_json(row[name]) for name in self._structured}}
 
 
 def insertion(table: sa.Table, *generated: str) -> Statement:

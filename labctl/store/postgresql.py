@@ -17,7 +17,7 @@ import sqlalchemy as sa
 import structlog
 
 from labctl.store.bell import EVERYTHING
-from labctl.store.outbox import Outbox, driver
+from labctl.store.outbox import Outbox, driver, write_json
 
 log = structlog.get_logger(__name__)
 _READERS = 8
@@ -126,6 +126,7 @@ class Postgresql:
             isolation_level=isolation,
             max_overflow=0,
             pool_timeout=60,
+            json_serializer=write_json,
             **pool,
         )
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import sqlite
 
-from labctl.store.outbox import Outbox, driver
+from labctl.store.outbox import Outbox, driver, write_json
 
 _READERS = 8
 
@@ -68,7 +68,14 @@ class Sqlite:
 
 
 def _engine(url: sa.URL, begin: str, pool_size: int) -> sa.Engine:
-    engine = sa.create_engine(url, pool_size=pool_size, max_overflow=0, pool_timeout=60, poolclass=sa.QueuePool)
+    engine = sa.create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=60,
+        poolclass=sa.QueuePool,
+        json_serializer=write_json,
+    )
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import httpx
 import pytest
 import sqlalchemy as sa
 
@@ -257,3 +259,34 @@ def test_what_a_dead_daemon_left_open_is_closed_at_the_next_start(
     assert [row.verdict for row in ended] == ["errored", "passed", "passed"]
     assert "the daemon ended while this run was under way" in ended[0].reason
     assert len(verdicts) == 3
+
+
+@pytest.mark.parametrize(("said", "kept"), [("a\0b", "a\ufffdb"), ("half \ud83d of a pair", "half ? of a pair")])
+def test_what_no_database_keeps_costs_no_run_its_verdict(daemon: Daemon, offer: Offer, said: str, kept: str) -> None:
+    offer("test.act", lambda context: Outcome(Verdict.FAILED, said))
+    assert run(daemon, job({"one": lane("act")})) == ("failed", kept)
+
+
+def test_a_value_that_is_no_number_spoils_neither_its_run_nor_the_event_log(
+    daemon: Daemon, offer: Offer, http: httpx.Client
+) -> None:
+    def act(context: StepContext) -> Outcome:
+        context.measure([Measurement("residual", math.nan, "m"), Measurement("range", 2.0, "m", 0.0, math.inf)])
+        context.emit("progress", {"left_m": math.inf, "ranges_m": [1.0, math.nan]})
+        return Outcome(Verdict.PASSED)
+
+    offer("test.act", act)
+    text = job({"one": lane("act", measurements={"residual": {"max": 1}})})
+    assert run(daemon, text) == ("failed", "residual is unknown, outside its limit: at most 1")
+    told = {each["kind"]: each["data"] for each in http.get("/api/v1/events", params={"limit": 1000}).json()["items"]}
+    assert [each["value"] for each in told["run.measured"]["measurements"]] == [None, 2.0]
+    assert [told["step.progress"][name] for name in ("left_m", "ranges_m")] == [None, [1.0, None]]
+
+
+@pytest.mark.parametrize("said", ["NaN", "[1e999]"])
+def test_an_output_that_is_no_json_is_null(daemon: Daemon, offer: Offer, said: str) -> None:
+    offer("test.act", lambda context: (context.output("text", said), Outcome(Verdict.PASSED))[1])
+    outputs = {"number": "${{ fromJSON(lanes.one.steps.act.outputs.text) }}"}
+    assert run(daemon, job({"one": lane("act", id="act")}, outputs=outputs)) == ("passed", "")
+    with daemon.store.read() as connection:
+        assert connection.execute(sa.select(runs.c.outputs)).scalar_one() == {"number": None}
