@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from labctl.errors import InvalidInputError, NotFoundError
 from labctl.jobs import expressions
 from labctl.jobs.syntax import ExpressionError
 from labctl.store import health, leasing, submitting
@@ -245,7 +246,10 @@ def _finish_run(transaction: Transaction, row: sa.Row[Any], verdict: str, reason
     untouched = transaction.execute(sa.select(steps.c.number).where(steps.c.run_id == row.id).limit(1)).first() is None
     again = untouched or job.document.get("on_lab_failure") == "requeue"
     if verdict == "errored" and again and row.cancel_verdict != "cancelled" and row.attempt < MOST_RUNS:
-        submitting.requeue(transaction, job.id, reason)
+        try:
+            submitting.requeue(transaction, job.id, reason)
+        except (NotFoundError, InvalidInputError) as exc:  # the lab is another one by now
+            submitting.finish(transaction, job.id, verdict, f"{reason}; not queued again: {exc}")
     else:
         submitting.finish(transaction, job.id, verdict, reason)
     return grant

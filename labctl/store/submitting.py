@@ -71,13 +71,16 @@ def submit(
 
 
 def requeue(transaction: Transaction, job: str, reason: str) -> None:
-    """Let a job whose run was lost wait for devices again."""
+    """Let a job whose run was lost wait for devices again.
+
+    Raises NotFoundError or InvalidInputError, and changes nothing, when the lab could not satisfy it any more.
+    """
     asked = sa.select(leases).where(leases.c.job_id == job).order_by(leases.c.id.desc()).limit(1)
     last = transaction.execute(asked).one()
     owner = transaction.execute(sa.select(jobs.c.owner).where(jobs.c.id == job)).scalar_one()
+    asking.request(transaction, owner, [Requirement(**each) for each in last.require], last.duration_s, job)
     transaction.execute(sa.update(jobs).where(jobs.c.id == job).values(state="queued"))
     transaction.emit("job.queued_again", job=job, reason=reason)
-    asking.request(transaction, owner, [Requirement(**each) for each in last.require], last.duration_s, job)
 
 
 def begin(transaction: Transaction, job: str) -> None:

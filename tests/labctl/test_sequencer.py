@@ -222,18 +222,16 @@ def test_a_daemon_that_closes_ends_its_runs(lab: Lab, tmp_path: Path, scripted: 
     assert (row.verdict, row.reason) == ("errored", "the daemon is shutting down")
 
 
-def test_what_a_dead_daemon_left_open_is_closed_at_the_next_start(
-    lab: Lab, tmp_path: Path, database_url: str, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The state as `kill -9` leaves it: one run in a step, one whose lane was not taken up, one job waiting."""
-    store = open_store(tmp_path / "data", database_url)
+def leave_open(lab: Lab, data: Path, database_url: str, devices: tuple[str, ...], **more: Any) -> list[str]:
+    """Jobs in the state as `kill -9` leaves them, the first of them in a step."""
+    store = open_store(data, database_url)
     service = Leases(store)
 
     def leave(transaction: Transaction) -> list[str]:
         inventory.register(transaction, lab.devices, set())
-        document = json.loads(job({"one": {"steps": [{"uses": "test.act"}]}}))
+        document = json.loads(job({"one": {"steps": [{"uses": "test.act"}]}}, **more))
         left = []
-        for name in ("alone", "left", "left"):
+        for name in devices:
             wanted = NewJob("job", document, [Requirement(device=name, role="one")], 0, 60.0)
             left.append(submitting.submit(transaction, "me", "job", [wanted])[0])
         return left
@@ -248,6 +246,25 @@ def test_what_a_dead_daemon_left_open_is_closed_at_the_next_start(
 
     store.write(begin)
     store.close()
+    return left
+
+
+def test_a_daemon_starts_though_the_device_of_a_job_to_be_queued_again_left_the_lab(
+    lab: Lab, tmp_path: Path, database_url: str
+) -> None:
+    (left,) = leave_open(lab, tmp_path / "data", database_url, ("alone",), on_lab_failure="requeue")
+    others = lab.model_copy(update={"devices": {name: lab.devices[name] for name in ("hall", "left", "right")}})
+    with run_daemon(others, tmp_path / "data", database_url) as daemon:
+        row = finish(daemon, left)
+    assert row.verdict == "errored"
+    assert row.reason.endswith("; not queued again: there is no device 'alone'; devices are: hall, left, right")
+
+
+def test_what_a_dead_daemon_left_open_is_closed_at_the_next_start(
+    lab: Lab, tmp_path: Path, database_url: str, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state as `kill -9` leaves it: one run in a step, one whose lane was not taken up, one job waiting."""
+    left = leave_open(lab, tmp_path / "data", database_url, ("alone", "left", "left"))
 
     actions = ActionRegistry()  # known before the daemon begins: it takes up what waits at once
     scripted(cast("Daemon", SimpleNamespace(actions=actions)), "test.act", lambda context: Outcome(Verdict.PASSED))
