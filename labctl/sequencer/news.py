@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -73,18 +74,20 @@ class News:
 
     def _read_on(self) -> None:
         seen = self._store.bell.rings
+        review_at = time.monotonic() + _REVIEW_S
         while not self._stopping:
             try:
+                if time.monotonic() >= review_at:  # also while there is something new all the time
+                    self._review()
+                    self._skip_what_is_of_no_run()
+                    review_at = time.monotonic() + _REVIEW_S
                 if not self._read():
-                    rings = self._store.bell.wait(seen, _REVIEW_S, ("runs",))
-                    if rings == seen:
-                        self._review()
-                        self._skip_what_is_of_no_run()
-                    seen = rings
+                    seen = self._store.bell.wait(seen, max(0.0, review_at - time.monotonic()), ("runs",))
             except Exception:  # the database may be away for a while
                 if not self._stopping:
                     log.exception("the event log could not be read; it is tried again")
                     threading.Event().wait(_AGAIN_S)
+                    review_at = 0.0  # an event that was read then may not have had its effect
 
     def _skip_what_is_of_no_run(self) -> None:
         with self._store.read() as connection:

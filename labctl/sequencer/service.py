@@ -135,12 +135,18 @@ class Sequencer:
         with self._claiming:
             if self._closing.is_set():
                 return
+            unread: Exception | None = None
             for claim in self._store.write(running.claim_lanes):
                 run = LocalRun(self._parts, claim, self._over)
                 self.active[claim.run] = run
-                self._cancel(run)
+                try:
+                    self._cancel(run)
+                except SQLAlchemyError as exc:  # its lanes are taken by now: nobody else carries them out, or ends them
+                    unread = exc
                 self._tell_of_lease(run)
                 run.start()
+            if unread is not None:
+                raise unread
 
     def _tell_of_lease(self, run: LocalRun) -> None:
         """Let this daemon's guards know of a lease that another daemon granted, before anything drives on it."""

@@ -307,3 +307,26 @@ def test_an_output_that_is_no_json_is_null(daemon: Daemon, offer: Offer, said: s
     assert run(daemon, job({"one": lane("act", id="act")}, outputs=outputs)) == ("passed", "")
     with daemon.store.read() as connection:
         assert connection.execute(sa.select(runs.c.outputs)).scalar_one() == {"number": None}
+
+
+def test_a_run_whose_wishes_could_not_be_read_when_it_began_still_runs_and_hears_of_them(
+    daemon: Daemon, offer: Offer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database went away between the claim of the lanes and a look at the run."""
+    lost = [sa.exc.OperationalError("SELECT", {}, Exception("the server closed the connection"))]
+    look = daemon.sequencer._cancel
+
+    def lost_at_first(run: Any) -> None:
+        if lost:
+            ask(run.claim.grant.job)
+            raise lost.pop()
+        look(run)
+
+    def ask(submitted: str) -> None:  # what was asked for before the lanes were taken up is no news afterwards
+        wish = {"cancel_asked": True, "cancel_reason": "enough", "cancel_verdict": "cancelled"}
+        daemon.store.write(lambda tx: tx.execute(sa.update(runs).where(runs.c.job_id == submitted).values(**wish)))
+
+    monkeypatch.setattr(daemon.sequencer, "_cancel", lost_at_first)
+    offer("test.act", lambda context: (context.cancellation.wait(20), Outcome(Verdict.CANCELLED))[1])
+    assert run(daemon, job({"one": lane("act")})) == ("cancelled", "enough")
+    assert lost == []
