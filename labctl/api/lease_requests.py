@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import AwareDatetime, Field, model_validator
@@ -12,6 +13,7 @@ from labctl.store.asking import Wish
 
 DurationS = Annotated[float, Field(ge=1, le=7 * 24 * 3600)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
+_LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()  # nobody can write a time much after it
 Facts = Annotated[dict[Text, float], Field(max_length=50)]
 
 
@@ -61,6 +63,8 @@ class LeaseRequest(Body):
             raise ValueError('"devices" names a device twice')
         if self.starts_at is not None and self.wait_s:
             raise ValueError('"starts_at" reserves; "wait_s" goes without it')
+        if self.starts_at is not None and self.starts_at.timestamp() + self.duration_s > _LATEST:
+            raise ValueError('the reservation from "starts_at" on has to end before the year 9999 does')
         return self
 
     def requirements(self) -> list[Requirement]:

@@ -173,3 +173,12 @@ def test_what_the_database_cannot_keep_is_refused(http: httpx.Client) -> None:
     lease = http.post("/api/v1/leases", json={"devices": ["alone"]}).json()
     answer = http.post(f"/api/v1/leases/{lease['id']}/hand-over", json={"to": "a\x00b"})
     assert answer.status_code in (200, 422)
+
+
+@pytest.mark.parametrize(
+    ("starts_at", "duration_s"), [("9999-12-31T23:59:59-12:00", 60), ("9999-12-30T00:00:00Z", 7 * 24 * 3600)]
+)
+def test_a_reservation_beyond_all_time_is_refused(http: httpx.Client, starts_at: str, duration_s: int) -> None:
+    asked = {"devices": ["alone"], "starts_at": starts_at, "duration_s": duration_s}
+    assert http.post("/api/v1/leases", json=asked).status_code == 422
+    assert http.get("/api/v1/leases").json()["items"] == []
