@@ -31,6 +31,7 @@ _REVIEW_S = 30.0
 # A holder stops this much before the database would call the lease over.
 DEADLINE_MARGIN_S = 0.25
 _LATE_S = 0.005  # so long after its expiry a lease is surely over
+_REMEMBERED = 10_000  # leases that are over
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Leases:
         self._store = store
         self._listeners = Listeners(_to_nobody, _to_nobody, lambda _grant: None, lambda _grant: False)
         self._held: dict[str, _Held] = {}
+        self._over: dict[str, None] = {}  # leases that ended lately, the oldest first
         self._deciding: dict[str, Callable[[Grant | None], None]] = {}
         self._lock = threading.Lock()
         self._review = threading.Event()
@@ -88,6 +90,7 @@ class Leases:
     def start(self) -> None:
         """Begin to let leases run out."""
         self._store.elsewhere.subscribe(self._changed_elsewhere)
+        self._next_at = time.monotonic() + _REVIEW_S
         self._compare()
         self._timer.start()
 
@@ -131,7 +134,9 @@ class Leases:
 
     def hand_over(self, lease: str, holder: str) -> Grant:
         """Make somebody else the holder; the fencing number changes."""
-        return self._prolong(lambda transaction: leasing.hand_over(transaction, lease, holder))
+        grant = self._prolong(lambda transaction: leasing.hand_over(transaction, lease, holder))
+        self.schedule()  # whom the cap made wait may have something now, for he holds less
+        return grant
 
     def withdraw(self, lease: str, reason: str) -> bool:
         """Take a waiting request or a reservation back; False when it was granted meanwhile or has ended."""
@@ -228,6 +233,7 @@ class Leases:
         before = time.monotonic()
         grant = self._store.write(work)
         self._note(grant, before, self._listeners.renewed)
+        self._look_at(before + grant.duration_s + _LATE_S)  # it may end sooner now than it would have
         return grant
 
     def _tell(self, outcome: _Outcome[Any]) -> None:
@@ -241,14 +247,26 @@ class Leases:
 
     def _note(self, grant: Grant, before: float, tell: Callable[[Grant, float], None]) -> None:
         deadline = before + grant.duration_s - DEADLINE_MARGIN_S
-        self._held[grant.lease] = _Held(grant, deadline)
+        with self._lock:
+            known = self._held.get(grant.lease)
+            if known is not None and known.grant.fencing > grant.fencing:
+                return  # handed over meanwhile
+            self._held[grant.lease] = _Held(grant, deadline)
         try:
             tell(grant, deadline)
         except Exception:  # the lease is granted; who waits for it has to hear of it
             log.exception("who has to know of a lease could not be told", lease=grant.lease)
+        with self._lock:
+            ended = grant.lease in self._over
+        if ended:  # another thread was faster: the last word has to be that it is over
+            self._end(grant)
 
     def _end(self, grant: Grant) -> None:
-        self._held.pop(grant.lease, None)
+        with self._lock:
+            self._over[grant.lease] = None
+            if len(self._over) > _REMEMBERED:
+                del self._over[next(iter(self._over))]
+            self._held.pop(grant.lease, None)
         try:
             self._listeners.ended(grant)
         except Exception:  # the others have to be told too
@@ -265,10 +283,15 @@ class Leases:
         """Look again when the next lease runs out."""
         if outcome.done.next_at is None:
             return
-        at = outcome.before + (outcome.done.next_at - outcome.done.now) + _LATE_S
-        if at < self._next_at:
+        self._look_at(outcome.before + (outcome.done.next_at - outcome.done.now) + _LATE_S)
+
+    def _look_at(self, at: float) -> None:
+        """Look again at that time of `time.monotonic()`, if not before."""
+        with self._lock:
+            if at >= self._next_at:
+                return
             self._next_at = at
-            self._review.set()
+        self._review.set()
 
     def _changed_elsewhere(self) -> None:
         self._elsewhere = True
@@ -276,7 +299,6 @@ class Leases:
 
     def _watch(self) -> None:
         full_at = time.monotonic() + _REVIEW_S
-        self._next_at = full_at
         while not self._stopping:
             self._review.wait(max(0.0, min(self._next_at, full_at) - time.monotonic()))
             self._review.clear()
@@ -285,7 +307,11 @@ class Leases:
             try:
                 if self._elsewhere:
                     self._elsewhere = False
-                    self._compare()
+                    try:
+                        self._compare()
+                    except Exception:
+                        self._elsewhere = True
+                        raise
                 now = time.monotonic()
                 if now >= full_at:
                     full_at = now + _REVIEW_S
@@ -298,7 +324,8 @@ class Leases:
 
     def _pass(self, *, everything: bool) -> None:
         before = time.monotonic()
-        self._next_at = before + _REVIEW_S
+        with self._lock:
+            self._next_at = before + _REVIEW_S
         done = self._store.write(lambda transaction: _pass(transaction, everything=everything))
         outcome = _Outcome(None, done, before)
         self._tell(outcome)
@@ -326,7 +353,7 @@ class Leases:
         for lease, grant in answers.items():
             self._decided(lease, grant)
         if next_at is not None:
-            self._next_at = min(self._next_at, before + max(0.0, next_at - now) + _LATE_S)
+            self._look_at(before + max(0.0, next_at - now) + _LATE_S)
 
     def _take_over(self, grants: list[Grant], before: float) -> None:
         """Make what the listeners know that which the database says."""

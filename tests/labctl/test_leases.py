@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from labctl.daemon import Daemon
-from labctl.errors import ConflictError, InvalidInputError, NotFoundError
+from labctl.errors import ConflictError, InvalidInputError, LabFailureError, NotFoundError
+from labctl.leases import Listeners
 from labctl.matching import Requirement
+from labctl.scheduler import Rules
 from labctl.store import inventory
 from labctl.store.tables import lease_devices, leases
 
@@ -156,3 +159,49 @@ def test_who_waits_is_told_who_holds(daemon: Daemon) -> None:
     lease = ask(daemon, "left")
     told = daemon.leases.obstacles([Requirement(device="right")])
     assert told == [{"device": "hall", "lease": lease, "holder": "me", "expires_at": row(daemon, lease).expires_at}]
+
+
+def test_a_lease_renewed_for_less_ends_when_that_is_over(daemon: Daemon) -> None:
+    lease, next_one = ask(daemon, "alone"), ask(daemon, "alone")
+    daemon.leases.renew(lease, 1)
+    seen = 0
+    for _ in range(400):
+        if states(daemon, [lease, next_one]) == ["expired", "active"]:
+            break
+        seen = daemon.store.bell.wait(seen, 0.05)
+    assert states(daemon, [lease, next_one]) == ["expired", "active"]
+
+
+@pytest.mark.parametrize("change", ["renew", "beat", "hand_over"])
+def test_what_is_told_of_a_lease_last_is_its_end(daemon: Daemon, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    """It ends, in another thread, between the commit of a renewal and the telling of it."""
+    told: list[str] = []
+    heard = Listeners(
+        lambda *_: told.append("granted"), lambda *_: told.append("renewed"), lambda _: told.append("over")
+    )
+    daemon.leases.listen(heard)
+    lease = ask(daemon, "alone")
+    fencing = daemon.store.memory.active[lease].fencing
+    write = daemon.store.write
+
+    def faster(work: Callable[[Any], Any]) -> Any:
+        result = write(work)
+        monkeypatch.setattr(daemon.store, "write", write)
+        daemon.leases.release(lease, "done")
+        return result
+
+    monkeypatch.setattr(daemon.store, "write", faster)
+    getattr(daemon.leases, change)(lease, *(["you"] if change == "hand_over" else []))
+    assert told[-1] == "over"
+    with pytest.raises(LabFailureError, match="no longer holds alone"):
+        daemon.leases.ensure("alone", fencing)
+    again = daemon.store.memory.active[ask(daemon, "alone")].fencing
+    daemon.leases.ensure("alone", again)
+
+
+def test_handing_over_makes_room_under_the_cap_at_once(daemon: Daemon) -> None:
+    daemon.store.write(lambda transaction: setattr(transaction.memory, "rules", Rules(1)))
+    first, second = ask(daemon, "alone"), ask(daemon, "left")
+    assert states(daemon, [first, second]) == ["active", "waiting"]
+    daemon.leases.hand_over(first, "you")
+    assert states(daemon, [first, second]) == ["active", "active"]
