@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import Depends, Query, Request
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
@@ -51,6 +51,16 @@ class Page(BaseModel):
 
     items: list[dict[str, Any]]
     next: str | None
+
+
+def _writable(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is no time that can be written in UTC: its year there is not 1 to 9999") from None
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_writable)]
 
 
 def iso(seconds: float | None) -> str | None:

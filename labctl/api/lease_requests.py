@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import Field, model_validator
 
-from labctl.api.common import Body
+from labctl.api.common import Body, Moment
 from labctl.matching import Requirement
 from labctl.store.asking import Wish
 
@@ -53,7 +53,7 @@ class LeaseRequest(Body):
     limit_s: Annotated[
         DurationS | None, Field(description="renewed for so long at most; lets it pass longer ones in the queue")
     ] = None
-    starts_at: Annotated[AwareDatetime | None, Field(description="reserve from then on")] = None
+    starts_at: Annotated[Moment | None, Field(description="reserve from then on")] = None
 
     @model_validator(mode="after")
     def _wants_something(self) -> LeaseRequest:

@@ -11,9 +11,8 @@ from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime
 
-from labctl.api.common import Asker, Limit, Page, TheDaemon, iso, page
+from labctl.api.common import Asker, Limit, Moment, Page, TheDaemon, iso, page
 from labctl.auth import Resource, authorise, authorise_list, may
 from labctl.auth.documents import Policies
 from labctl.errors import InvalidInputError, NotFoundError
@@ -59,7 +58,7 @@ def explain_decision(
     resource: Annotated[_Text, Query(description="KIND:NAME")],
     owner: Annotated[str | None, Query(max_length=100, description="to whom the resource belongs")] = None,
     label: Annotated[list[str] | None, Query(max_length=50, description="KEY=VALUE; the device's unless given")] = None,
-    at: Annotated[AwareDatetime | None, Query(description="when; now unless given")] = None,
+    at: Annotated[Moment | None, Query(description="when; now unless given")] = None,
 ) -> dict[str, Any]:
     """Whether a principal may, which statement decides, and what else spoke of it. Whoever asks about himself may."""
     who = daemon.authority.named(principal)

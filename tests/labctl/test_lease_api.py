@@ -182,3 +182,10 @@ def test_a_reservation_beyond_all_time_is_refused(http: httpx.Client, starts_at:
     asked = {"devices": ["alone"], "starts_at": starts_at, "duration_s": duration_s}
     assert http.post("/api/v1/leases", json=asked).status_code == 422
     assert http.get("/api/v1/leases").json()["items"] == []
+
+
+@pytest.mark.parametrize("at", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00"])
+def test_a_time_that_utc_does_not_have_is_refused(http: httpx.Client, at: str) -> None:
+    asked = {"principal": "local", "action": "read", "resource": "device:alone", "at": at}
+    assert http.get("/api/v1/policies/explain", params=asked).status_code == 422
+    assert http.post("/api/v1/leases", json={"devices": ["alone"], "starts_at": at}).status_code == 422
