@@ -6,6 +6,7 @@ failed is a failure, one that errored or was cancelled an error, one that was le
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 
 from labctl.store.tables import artifacts, jobs, lanes, measurements, runs, steps
 
+_NOT_IN_XML = re.compile("[^\t\n -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ELEMENT = {"failed": "failure", "errored": "error", "cancelled": "error"}
 
 
@@ -121,4 +123,4 @@ def _limit(value: float | None) -> str:
 
 def _plain(text: str) -> str:
     """Without the characters that XML 1.0 cannot carry."""
-    return "".join(each if each in "\t\n" or " " <= each <= "\ud7ff" or each >= "\ue000" else "?" for each in text)
+    return _NOT_IN_XML.sub("?", text)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from xml.etree import ElementTree
 
 import httpx
 import pytest
@@ -330,3 +331,12 @@ def test_a_run_whose_wishes_could_not_be_read_when_it_began_still_runs_and_hears
     offer("test.act", lambda context: (context.cancellation.wait(20), Outcome(Verdict.CANCELLED))[1])
     assert run(daemon, job({"one": lane("act")})) == ("cancelled", "enough")
     assert lost == []
+
+
+@pytest.mark.parametrize("said", ["\ufffe", "\uffff", "\x1b[31m"])
+def test_junit_holds_no_character_that_xml_has_not(daemon: Daemon, offer: Offer, http: httpx.Client, said: str) -> None:
+    offer("test.act", lambda context: Outcome(Verdict.FAILED, said))
+    submitted = submit(daemon, job({"one": lane("act")}))
+    finish(daemon, submitted)
+    suites = ElementTree.fromstring(http.get(f"/api/v1/jobs/{submitted}/junit").content)
+    assert [each.get("message") for each in suites.iter("failure")] == [said.replace(said[0], "?")]
