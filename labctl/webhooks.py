@@ -66,7 +66,7 @@ class Webhooks:
         self._lock = threading.Lock()
         self._scanned: dict[str, int] = {}
         self._topics: tuple[str, ...] = ()
-        self._stopping = False
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="webhooks", daemon=True)
 
     def start(self) -> None:
@@ -74,21 +74,21 @@ class Webhooks:
 
     def stop(self) -> None:
         """Finish what is being delivered; the rest is delivered after the next start."""
-        self._stopping = True
+        self._stopping.set()
         self._store.bell.ring()
         if self._thread.is_alive():
             self._thread.join()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _watch(self) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             seen = self._store.bell.rings
             try:
                 wait_s = self._begin_what_is_due()
             except (LabError, sa.exc.SQLAlchemyError) as exc:
                 log.warning("could not look for webhooks", error=str(exc).strip())
                 wait_s = _AGAIN_S
-            if not self._stopping:
+            if not self._stopping.is_set():
                 self._store.bell.wait(seen, wait_s, self._topics)
 
     def _begin_what_is_due(self) -> float:
@@ -109,7 +109,7 @@ class Webhooks:
     def _deliver_all(self, webhook: str) -> None:
         """Deliver one event after the other until one is not taken, or none is left."""
         try:
-            while not self._stopping:
+            while not self._stopping.is_set():
                 delivery = self._store.write(lambda transaction: rows.claim(transaction, webhook))
                 if delivery is None:
                     return
@@ -120,6 +120,7 @@ class Webhooks:
                     return
         except (LabError, sa.exc.SQLAlchemyError) as exc:
             log.warning("a webhook could not be delivered now", webhook=webhook, error=str(exc).strip())
+            self._stopping.wait(_AGAIN_S)  # a full disk can be read from: the same would be found due at once
         finally:
             with self._lock:
                 self._busy.discard(webhook)
@@ -145,10 +146,13 @@ def _post(url: str, body: bytes, headers: dict[str, str]) -> str | None:
     import httpx  # noqa: PLC0415 - takes long to import, and a lab without webhooks does not need it
 
     try:
-        answer = httpx.post(url, content=body, headers=headers, timeout=_TIMEOUT_S, follow_redirects=False)
+        # What is said beside the status is of no interest, and may have no end.
+        with httpx.stream(
+            "POST", url, content=body, headers=headers, timeout=_TIMEOUT_S, follow_redirects=False
+        ) as answer:
+            return None if answer.is_success else f"answered {answer.status_code}"
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as exc:
         return f"no answer ({type(exc).__name__})"
-    return None if answer.is_success else f"answered {answer.status_code}"
 
 
 def _document(event: sa.Row[Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 import standardwebhooks
 from typer.testing import CliRunner
 
@@ -244,3 +246,52 @@ def test_a_signature_is_that_of_the_specification() -> None:
     signature = sign(secret, "msg_1", 1_700_000_000, body)
     other = standardwebhooks.Webhook(secret)
     assert other.sign("msg_1", datetime.fromtimestamp(1_700_000_000, UTC), body.decode()) == signature
+
+
+def test_a_receiver_whose_answer_never_ends_has_taken_the_event(daemon: Daemon, http: httpx.Client) -> None:
+    over = threading.Event()
+
+    class Talker(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):  # until nobody listens
+                while not over.is_set():
+                    self.wfile.write(b"and so on" * 1000)
+
+        def log_message(self, *_arguments: Any) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Talker)
+    threading.Thread(target=server.serve_forever, args=(0.05,)).start()
+    try:
+        webhook = add(http, f"http://127.0.0.1:{server.server_port}/", kinds=["good.*"])
+        emit(daemon, "good.one", "good.two")
+        seen = 0
+        for _ in range(400):
+            if (delivered := http.get(f"/api/v1/webhooks/{webhook['id']}").json()["delivered"]) == 2:
+                break
+            seen = daemon.store.bell.wait(seen, 0.05)
+        assert delivered == 2
+    finally:
+        over.set()
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_disk_that_is_full_is_not_asked_again_and_again(
+    daemon: Daemon, http: httpx.Client, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(http, receiver.url, kinds=["good.*"])
+    asked: Queue[str] = Queue()
+
+    def full(_transaction: Any, webhook: str) -> None:
+        asked.put(webhook)
+        raise sa.exc.OperationalError("UPDATE", {}, Exception("database or disk is full"))
+
+    monkeypatch.setattr("labctl.webhooks._AGAIN_S", 60.0)
+    monkeypatch.setattr(rows, "claim", full)
+    emit(daemon, "good.one")
+    asked.get(timeout=60)
+    emit(daemon, *["bad.one"] * 20)  # each wakes who looks for what is due
+    assert asked.empty()
