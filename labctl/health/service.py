@@ -28,6 +28,7 @@ from labctl.store.tables import devices, lease_devices
 
 log = structlog.get_logger(__name__)
 _LOOK_EVERY_S = 0.5
+_REVIEW_S = 30.0  # should what is to be done with a device have been lost
 _AT_ONCE = 4  # devices that are checked side by side
 # What follows a lease moves a robot only while this is renewed, so that a daemon that dies does not leave it driving.
 _HOLD_S = 2.0
@@ -123,8 +124,12 @@ class Health:
     # On a schedule
 
     def _watch(self) -> None:
+        review_at = time.monotonic() + _REVIEW_S
         while not self._closing.wait(_LOOK_EVERY_S):
             now = time.monotonic()
+            if now >= review_at:
+                review_at = now + _REVIEW_S
+                self._review()
             due = [name for name, at in self._due.items() if at <= now]
             if not due:
                 continue
@@ -137,6 +142,14 @@ class Health:
                 self._due[name] = now + (self._configs[name].checks.every_s or 0.0)
                 if name in free and self._take(name):
                     self._pool.submit(self._check, name)
+
+    def _review(self) -> None:
+        """Another daemon may have ended a lease that this one never heard of, or the database may have been away."""
+        try:
+            self._make_ready()
+            self._preparing.begin()
+        except (LabError, SQLAlchemyError) as exc:
+            log.warning("devices could not be looked after", error=str(exc).strip())
 
     def _free(self, names: list[str]) -> set[str]:
         """Those that nobody holds, and that answer."""

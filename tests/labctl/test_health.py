@@ -25,6 +25,7 @@ from labctl.health.checks import Check
 from labctl.health.hooks import around
 from labctl.jobs import Job
 from labctl.steps import Outcome, StepContext, Verdict
+from labctl.store import Transaction, health, inventory
 from labctl.store.tables import events
 
 JOB = """
@@ -291,6 +292,29 @@ def test_what_follows_a_lease_is_done_after_a_restart_of_the_daemon(
         # The action is this test's own, so the new daemon does not know it: it says so and withholds the device.
         told = until(http, "device.quarantined", device="eye")
         assert "no action 'test.reset'" in told["data"]["reason"]
+
+
+def test_what_follows_a_lease_is_done_though_its_end_was_not_heard_of(
+    tmp_path: Path, database_url: str, scripted: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when another daemon grants and ends a lease of this one's device before this one looks; and the database is
+    away when the device is to be given back."""
+    monkeypatch.setattr("labctl.health.service._REVIEW_S", 0.1)
+    lost = [sa.exc.OperationalError("UPDATE", {}, Exception("the server closed the connection"))]
+    give_back = inventory.return_device
+
+    def lost_at_first(transaction: Transaction, name: str) -> None:
+        if lost:
+            raise lost.pop()
+        give_back(transaction, name)
+
+    monkeypatch.setattr("labctl.store.inventory.return_device", lost_at_first)
+    with running(lab_of(tmp_path, HOOKS), tmp_path, database_url) as (daemon, http):
+        scripted(daemon, "test.reset", says(Verdict.PASSED))
+        after = latest(http)
+        daemon.store.write(lambda transaction: health.withhold(transaction, ["eye"]))
+        until(http, "device.state", after, device="eye", state="good")
+    assert lost == []
 
 
 class Slow:
