@@ -71,6 +71,7 @@ class Robot:
         self._control: GuardClient | None = None
         self._lease: _Lease | None = None
         self._pressed: str | None = None
+        self._told = True  # whether `on_health` took the latest
         self._thread = threading.Thread(target=self._supervise, name=f"robot {settings.name}", daemon=True)
 
     @property
@@ -200,6 +201,7 @@ class Robot:
             self._set(RobotHealth.READY, "")
             try:
                 while not self._stop.wait(_LOOK_EVERY_S):
+                    self._tell_health()
                     if not guard.running:
                         raise OSError(f"the guard of {self.name} ended; see {log_file}")
                     control.latest_status()
@@ -230,7 +232,20 @@ class Robot:
         if (health, reason) != (self.health, self.reason):
             self.health, self.reason = health, reason
             log.info("robot health", robot=self.name, health=health.value, reason=reason)
-            self._on_health(self.name, health, reason)
+            self._told = False
+        self._tell_health()
+
+    def _tell_health(self) -> None:
+        """Until it is told: the database may be away, and the robot has to be looked after all the same."""
+        if self._told:
+            return
+        try:
+            self._on_health(self.name, self.health, self.reason)
+            self._told = True
+        except Exception as exc:
+            log.warning(
+                "a robot's health could not be noted; it is tried again", robot=self.name, error=str(exc).strip()
+            )
 
 
 _NOT_STOPPED = (

@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from drivers.rooms import Room
 from drivers.sim import Bench, BenchRobot
@@ -233,6 +234,29 @@ def test_a_daemon_that_stalls_while_the_robot_docks_stops_the_docking_run(robot:
         if finished["verdict"] != "passed":
             looked_after(lab, robot)
     robot.put_robot(0.35, 2.4, 0.0)
+
+
+def test_a_robot_is_looked_after_though_its_health_could_not_be_noted(tmp_path: Path) -> None:
+    """As when the database was away, or its disk full, while the guard was started."""
+    text = lab_file_text(str(tmp_path / "no-base"), "tcp://127.0.0.1:1", SCALE)
+    (tmp_path / "lab.yaml").write_text(text, encoding="utf-8")
+    config = load_lab(tmp_path / "lab.yaml").robots()["robot-1"]
+    asked: SimpleQueue[RobotHealth] = SimpleQueue()
+
+    def away_at_first(_name: str, health: RobotHealth, _reason: str) -> None:
+        asked.put(health)
+        if asked.qsize() == 1:
+            raise OperationalError("UPDATE", {}, Exception("database or disk is full"))
+        told.set()
+
+    told = threading.Event()
+    supervised = Robot(guard_settings("robot-1", config, Room.library("standard"), tmp_path / "guard"), away_at_first)
+    supervised.start()
+    try:
+        assert told.wait(60)
+    finally:
+        supervised.close()
+    assert [asked.get() for _ in range(2)] == [RobotHealth.OFFLINE] * 2
 
 
 def test_a_serial_port_that_another_program_holds_makes_the_robot_offline_and_says_who(
