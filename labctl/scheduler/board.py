@@ -17,6 +17,7 @@ from labctl.scheduler.model import Holding, Request, Slot
 from labctl.scheduler.sets import EVERYTHING, assign, bits, set_of
 
 _NARROW = 8  # a line that may use no more devices than this is found by them
+_REMEMBERED = 2000  # requirements of which it is known what fills them; expiries beside those of leases that hold
 
 
 @dataclass(eq=False, slots=True)
@@ -174,7 +175,7 @@ class Board:
             for number, device in enumerate(self.devices):
                 if device.state != "removed" and requirement.admits(device):
                     mask |= 1 << number
-            self._masks[key] = mask
+            _remember(self._masks, key, mask)
         return mask
 
     def meeting(self, requirement: Requirement) -> int:
@@ -186,7 +187,7 @@ class Board:
         mask = self._met.get(key)
         if mask is None:
             mask = set_of(number for number in bits(admitted) if not requirement.unmet(self.devices[number]))
-            self._met[key] = mask
+            _remember(self._met, key, mask)
         return mask
 
     # The queue
@@ -274,6 +275,9 @@ class Board:
             if number in self.members:
                 self._crowd(number)
         heapq.heappush(self._expiries, (holding.expires_at, holding.lease))
+        if len(self._expiries) > 2 * len(self.holdings) + _REMEMBERED:  # most are of leases that were renewed or ended
+            self._expiries = [(each.expires_at, each.lease) for each in self.holdings.values()]
+            heapq.heapify(self._expiries)
 
     def release(self, lease: str) -> None:
         """Note that a lease holds nothing any more."""
@@ -331,6 +335,13 @@ class Board:
         wanted = set(devices)
         others = (slot for slot in self.slots.values() if slot.lease != lease and not wanted.isdisjoint(slot.devices))
         return min(others, key=lambda slot: slot.start, default=None)
+
+
+def _remember(known: dict[object, int], key: object, mask: int) -> None:
+    """Requests may want something new each time."""
+    if len(known) >= _REMEMBERED:
+        known.clear()
+    known[key] = mask
 
 
 def _rank(request: Request) -> tuple[float, str]:

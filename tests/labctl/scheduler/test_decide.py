@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterable
 from itertools import count
 
@@ -220,3 +221,18 @@ def test_a_room_that_is_not_in_order_closes_what_is_in_it() -> None:
     assert set(free_names(made)) == set()
     made.put_device(Candidate("hall", "room", {}))
     assert set(free_names(made)) == {"a", "hall"}
+
+
+def test_what_is_remembered_does_not_grow_with_what_was_asked_for() -> None:
+    made = board(*robots("a", "b"))
+    tracemalloc.start()
+    for number in range(10_000):
+        made.meeting(Requirement(kind="robot", labels={"build": str(number)}, at_least={"battery_ratio": 0.5}))
+        made.hold(Holding("brief", "me", ("a",), 7000.0 + number, 7000.0, 7000.0))
+        made.release("brief")
+        made.hold(Holding("beating", "me", ("b",), 6000.0 + number / 1e5, 7000.0, 7000.0))
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 4e6
+    assert made.next_expiry() == 6000.09999
+    assert made.expired(6001.0) == ["beating"]
