@@ -137,7 +137,11 @@ class Sequencer:
                 return
             unread: Exception | None = None
             for claim in self._store.write(running.claim_lanes):
-                run = LocalRun(self._parts, claim, self._over)
+                try:
+                    run = LocalRun(self._parts, claim, self._over)
+                except ValueError as exc:
+                    self._refuse(claim, f"this daemon does not understand the job: {exc}")
+                    continue
                 self.active[claim.run] = run
                 try:
                     self._cancel(run)
@@ -147,6 +151,16 @@ class Sequencer:
                 run.start()
             if unread is not None:
                 raise unread
+
+    def _refuse(self, claim: Claim, why: str) -> None:
+        """End lanes that cannot be begun here, such as those of a job that a newer daemon has taken."""
+
+        def end(transaction: Transaction) -> list[Grant]:
+            ended = [running.finish_lane(transaction, claim.run, lane, "errored", why) for lane in claim.lanes]
+            running.break_off(transaction, claim.run, why)
+            return [each for each in ended if each is not None]
+
+        self._leases.change(end)
 
     def _tell_of_lease(self, run: LocalRun) -> None:
         """Let this daemon's guards know of a lease that another daemon granted, before anything drives on it."""

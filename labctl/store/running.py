@@ -198,9 +198,15 @@ def lose_daemon(
         grant = _finish_lane(transaction, (run, lane), _lane(run, lane), "errored", why)
         if grant is not None:
             ended.append(grant)
-        elif (row := _run(transaction, run)).state == "running":
-            submitting.ask_to_end(transaction, row.job_id, why, "errored")
+        else:
+            break_off(transaction, run, why)
     return ended
+
+
+def break_off(transaction: Transaction, run: str, why: str) -> None:
+    """Lanes that are left of a run tear down, for one that was lost."""
+    if (row := _run(transaction, run)).state == "running":
+        submitting.ask_to_end(transaction, row.job_id, why, "errored")
 
 
 def lost_daemons(connection: sa.Connection, gone: set[str]) -> set[str]:

@@ -340,3 +340,17 @@ def test_junit_holds_no_character_that_xml_has_not(daemon: Daemon, offer: Offer,
     finish(daemon, submitted)
     suites = ElementTree.fromstring(http.get(f"/api/v1/jobs/{submitted}/junit").content)
     assert [each.get("message") for each in suites.iter("failure")] == [said.replace(said[0], "?")]
+
+
+def test_a_job_that_a_newer_daemon_took_ends_as_errored_where_it_is_not_understood(
+    daemon: Daemon, offer: Offer
+) -> None:
+    offer("test.act", lambda context: Outcome(Verdict.PASSED))
+    document = {**json.loads(job({"one": lane("act")})), "moon_phase": "full"}
+    wanted = NewJob("job", document, [Requirement(device="alone", role="one")], 0, 60.0)
+    submitted, _ = daemon.leases.change(lambda transaction: submitting.submit(transaction, "me", "job", [wanted]))
+    row = finish(daemon, submitted)
+    assert row.verdict == "errored"
+    assert row.reason.startswith("this daemon does not understand the job: ")
+    assert "moon_phase" in row.reason
+    assert run(daemon, job({"one": lane("act")})) == ("passed", "")
