@@ -79,7 +79,7 @@ def maintain_device(name: str, maintenance: Maintenance, daemon: TheDaemon, aske
 
 @router.post("/{name}/return")
 def return_device(name: str, daemon: TheDaemon, asker: Asker) -> dict[str, Any]:
-    """Put a device back into service, from maintenance or quarantine."""
+    """Put a device back into service after maintenance. A quarantine ends by `preflight` and `acknowledge` alone."""
     authorise(asker, "devices.return", Resource("device", name))
     daemon.leases.change(lambda transaction: inventory.return_device(transaction, name))
     return show_device(name, daemon, asker)

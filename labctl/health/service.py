@@ -22,7 +22,7 @@ from labctl.health.steps_alone import AloneParts
 from labctl.leases import Leases
 from labctl.robots import Fleet
 from labctl.steps import Cancellation, Verdict
-from labctl.store import Store, Transaction, health, inventory
+from labctl.store import Store, Transaction, health
 from labctl.store.leasing import Grant
 from labctl.store.tables import devices, lease_devices
 
@@ -195,7 +195,7 @@ class Health:
 
             def note(transaction: Transaction) -> None:
                 if outcome.verdict is Verdict.PASSED:
-                    inventory.return_device(transaction, name)
+                    health.made_ready(transaction, name)
                 else:
                     health.quarantine(transaction, name, "hook", f"it could not be made ready: {outcome.reason}")
 

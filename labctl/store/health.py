@@ -176,6 +176,13 @@ def withhold(transaction: Transaction, names: Collection[str]) -> None:
             set_device_state(transaction, name, "maintenance", BEING_MADE_READY)
 
 
+def made_ready(transaction: Transaction, device: str) -> None:
+    """What follows a lease went well. A device that was withheld for another reason meanwhile stays so."""
+    row = find_device(transaction, device)
+    if (row.state, row.state_reason) == ("maintenance", BEING_MADE_READY):
+        return_device(transaction, device)
+
+
 def withheld(connection: sa.Connection, daemon: str) -> list[str]:
     """The devices of a daemon that wait to be made ready after a lease."""
     mine = sa.and_(devices.c.daemon == daemon, devices.c.state == "maintenance")

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from labctl.config import DeviceConfig
 from labctl.errors import ConflictError, NotFoundError
 from labctl.store.daemons import DaemonRow, everyone
-from labctl.store.tables import daemons, devices, principals
+from labctl.store.tables import daemons, devices, principals, quarantines
 from labctl.store.transaction import Transaction
 
 # Set by people or by rules, and only taken off by them: whether the device answers changes nothing about it.
@@ -82,7 +82,9 @@ def _take(
         change = {**values, "revision": transaction.revision}
         transaction.touched.add(name)
         transaction.execute(sa.update(devices).where(devices.c.name == name).values(**change))
-    if row.state not in WITHHELD:
+    if row.state == "removed" and (why := _quarantined_for(transaction, name)) is not None:
+        _change_state(transaction, row, "quarantined", why)
+    elif row.state not in WITHHELD:
         _change_state(transaction, row, "offline" if offline else "good", offline or "")
 
 
@@ -104,13 +106,23 @@ def set_device_state(transaction: Transaction, name: str, state: str, reason: st
 
 
 def return_device(transaction: Transaction, name: str) -> None:
-    """Take a device out of maintenance or quarantine; it is good, or offline when it does not answer.
+    """Take a device out of maintenance, or out of a quarantine that was ended; it is good, or offline when it does not
+    answer. One that was quarantined before its maintenance, or in it, is so again.
 
-    Raises NotFoundError, and ConflictError when it was in neither.
+    Raises NotFoundError, and ConflictError when it was in neither, or when its quarantine lasts.
     """
     row = find_device(transaction, name)
     if row.state not in WITHHELD:
         raise ConflictError(f"{name} is {row.state}, neither in maintenance nor quarantined", state=row.state)
+    if (why := _quarantined_for(transaction, name)) is not None:
+        if row.state == "quarantined":
+            raise ConflictError(
+                f"{name} is quarantined ({why}): it is back when a preflight has passed and a person has acknowledged "
+                f"it, with POST /api/v1/devices/{name}/preflight and /acknowledge",
+                state=row.state,
+            )
+        _change_state(transaction, row, "quarantined", why)
+        return
     _change_state(transaction, row, "offline" if row.offline else "good", row.offline or "")
 
 
@@ -163,6 +175,13 @@ def add_principal(transaction: Transaction, name: str, kind: str) -> None:
     """Note who may ask; nothing changes when that is known."""
     if transaction.execute(sa.select(principals.c.name).where(principals.c.name == name)).one_or_none() is None:
         transaction.execute(sa.insert(principals).values(name=name, kind=kind, created_at=transaction.now))
+
+
+def _quarantined_for(transaction: Transaction, name: str) -> str | None:
+    """The reason of the quarantine that a device is in, though it may be in maintenance, or removed, beside."""
+    lasting = sa.and_(quarantines.c.device == name, quarantines.c.ended_at.is_(None))
+    why: str | None = transaction.execute(sa.select(quarantines.c.reason).where(lasting)).scalar()
+    return why
 
 
 def _change_state(transaction: Transaction, row: sa.Row[Any], state: str, reason: str) -> None:

@@ -301,20 +301,51 @@ def test_what_follows_a_lease_is_done_though_its_end_was_not_heard_of(
     away when the device is to be given back."""
     monkeypatch.setattr("labctl.health.service._REVIEW_S", 0.1)
     lost = [sa.exc.OperationalError("UPDATE", {}, Exception("the server closed the connection"))]
-    give_back = inventory.return_device
+    give_back = health.made_ready
 
     def lost_at_first(transaction: Transaction, name: str) -> None:
         if lost:
             raise lost.pop()
         give_back(transaction, name)
 
-    monkeypatch.setattr("labctl.store.inventory.return_device", lost_at_first)
+    monkeypatch.setattr("labctl.store.health.made_ready", lost_at_first)
     with running(lab_of(tmp_path, HOOKS), tmp_path, database_url) as (daemon, http):
         scripted(daemon, "test.reset", says(Verdict.PASSED))
         after = latest(http)
         daemon.store.write(lambda transaction: health.withhold(transaction, ["eye"]))
         until(http, "device.state", after, device="eye", state="good")
     assert lost == []
+
+
+@pytest.mark.parametrize(("how", "state"), [("quarantine", "quarantined"), ("maintenance", "maintenance")])
+def test_what_a_person_withholds_while_it_is_made_ready_stays_withheld(
+    tmp_path: Path, database_url: str, scripted: Script, how: str, state: str
+) -> None:
+    reset = Slow()
+    with running(lab_of(tmp_path, "hooks: {after: [{uses: test.reset}]}"), tmp_path, database_url) as (daemon, http):
+        scripted(daemon, "test.reset", reset)
+        lease = http.post("/api/v1/leases", json=ASKED).json()
+        http.delete(f"/api/v1/leases/{lease['id']}")
+        assert reset.begun.wait(30)
+        assert http.post(f"/api/v1/devices/eye/{how}", json={"reason": "it smokes"}).status_code == 200
+        reset.go.set()
+        until(http, "hook.finished", device="eye")
+        daemon.health._pool.shutdown(wait=True)  # whatever follows the hook is done
+        assert health_of(http, "eye")["state"] == state
+
+
+def test_a_quarantine_is_left_neither_by_a_return_nor_through_maintenance(daemon: Daemon, http: httpx.Client) -> None:
+    http.post("/api/v1/devices/alone/quarantine", json={"reason": "it fell"})
+    refused = http.post("/api/v1/devices/alone/return")
+    assert (refused.status_code, "a preflight has passed" in refused.json()["detail"]) == (409, True)
+    assert http.post("/api/v1/devices/alone/maintenance", json={"reason": "new lens"}).json()["state"] == "maintenance"
+    returned = http.post("/api/v1/devices/alone/return").json()
+    assert (returned["state"], returned["reason"]) == ("quarantined", "local: it fell")
+    configured = dict(daemon.lab.devices)
+    alone = {"alone": configured.pop("alone")}
+    for named in (configured, configured | alone):  # the lab file loses it for a while
+        daemon.store.write(lambda transaction, named=named: inventory.register(transaction, named, set()))
+    assert health_of(http, "alone")["state"] == "quarantined"
 
 
 class Slow:
