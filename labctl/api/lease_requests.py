@@ -51,7 +51,8 @@ class LeaseRequest(Body):
         float | None, Field(ge=1, le=3600, description="over when not heard of for so long; renewing counts")
     ] = None
     limit_s: Annotated[
-        DurationS | None, Field(description="renewed for so long at most; lets it pass longer ones in the queue")
+        DurationS | None,
+        Field(description="needed for so long at most; lets it pass longer ones in the queue, and then ends by that"),
     ] = None
     starts_at: Annotated[Moment | None, Field(description="reserve from then on")] = None
 

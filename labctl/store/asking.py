@@ -30,8 +30,9 @@ class Wish:
     """How a lease is wanted, apart from the devices.
 
     `priority`: each step is worth a minute of waiting. `rooms`: whether the devices' rooms are taken too.
-    `heartbeat_s`: over when not heard of for so long. `limit_s`: held, with renewals, for so long at most, its duration
-    unless given; `expected_s`: likely. What is not given of a job's lease is found out from the job.
+    `heartbeat_s`: over when not heard of for so long. `limit_s`: needed, with renewals, for so long at most, its
+    duration unless given: a request that passed others is held for no longer; `expected_s`: likely. What is not given
+    of a job's lease is found out from the job.
     """
 
     priority: int | None = None
