@@ -103,11 +103,12 @@ class Sequencer:
             try:
                 self._adopt(folder)
                 shutil.rmtree(folder)
-            except OSError as exc:
+            except (OSError, UnicodeError, SQLAlchemyError) as exc:
                 log.warning("files of a killed daemon were left where they are", folder=str(folder), error=str(exc))
 
     def keep(self, run: str, file: Path, name: str, media_type: str) -> None:
         """Store a file as an artifact of a run."""
+        name = name.encode(errors="replace").decode()  # a file's name is bytes, and these may be no text
         row = {"name": name, "media_type": media_type, **asdict(self._artifacts.put(run, file))}
         self._store.write(lambda transaction: findings.add_artifact(transaction, run, row))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,7 @@ from labctl.registry import ActionRegistry
 from labctl.steps import Measurement, Outcome, StepContext, Verdict
 from labctl.store import Transaction, inventory, open_store, running, submitting
 from labctl.store.submitting import NewJob
-from labctl.store.tables import events, jobs, lanes, leases, measurements, runs
+from labctl.store.tables import artifacts, events, jobs, lanes, leases, measurements, runs
 
 Offer = Callable[[str, Callable[[StepContext], Outcome]], None]
 Scripted = Callable[[Daemon, str, Callable[[StepContext], Outcome]], None]
@@ -354,3 +355,21 @@ def test_a_job_that_a_newer_daemon_took_ends_as_errored_where_it_is_not_understo
     assert row.reason.startswith("this daemon does not understand the job: ")
     assert "moon_phase" in row.reason
     assert run(daemon, job({"one": lane("act")})) == ("passed", "")
+
+
+def test_a_daemon_starts_though_a_file_of_a_killed_one_has_a_name_that_is_no_text(
+    lab: Lab, tmp_path: Path, database_url: str
+) -> None:
+    (left,) = leave_open(lab, tmp_path / "data", database_url, ("alone",))
+    store = open_store(tmp_path / "data", database_url)
+    with store.read() as connection:
+        under_way = connection.execute(sa.select(runs.c.id).where(runs.c.job_id == left)).scalar_one()
+    store.close()
+    folder = tmp_path / "data" / "scratch" / f"{under_way}-x"
+    folder.mkdir(parents=True)
+    (folder / os.fsdecode(b"scan-\xff")).write_bytes(b"1 2 3")
+    with run_daemon(lab, tmp_path / "data", database_url) as daemon:
+        assert finish(daemon, left).verdict == "errored"
+        with daemon.store.read() as connection:
+            assert connection.execute(sa.select(artifacts.c.name)).scalars().all() == ["scan-?"]
+    assert not folder.exists()
