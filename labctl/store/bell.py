@@ -7,6 +7,9 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
+import structlog
+
+log = structlog.get_logger(__name__)
 # Rung where anything may have happened: everybody looks.
 EVERYTHING = "everything"
 
@@ -44,7 +47,10 @@ class Bell:
         for event in woken:
             event.set()
         for listener in listeners:
-            listener()
+            try:
+                listener()
+            except Exception:  # whoever rings writes, or listens to the database, for everybody
+                log.exception("who waits for events could not be woken")
 
     def wait(self, seen: int, timeout: float, topics: Collection[str] = ()) -> int:
         """Block until it has rung more than `seen` times, or for `timeout` seconds; returns the count.

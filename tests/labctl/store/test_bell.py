@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from labctl.store import Store
 from labctl.store.bell import Bell
 
 
@@ -37,3 +38,13 @@ def test_a_ring_about_everything_wakes_everybody() -> None:
     for thread in threads:
         thread.join(60)
     assert woken == [1, 1, 1]
+
+
+def test_who_fails_to_hear_of_a_commit_keeps_nobody_from_writing(store: Store) -> None:
+    def deaf() -> None:
+        raise RuntimeError("Event loop is closed")
+
+    store.bell.subscribe(deaf)
+    for number in range(3):
+        written = store.submit(lambda transaction: transaction.emit("some.event") or transaction.count_up("times"))
+        assert written.result(timeout=20) == number + 1
