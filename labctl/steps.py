@@ -40,6 +40,11 @@ class Verdict(StrEnum):
         return max(verdicts, key=order.index, default=cls.PASSED)
 
 
+def storable(text: str) -> str:
+    """A text as databases keep it: none half of a surrogate pair, and PostgreSQL no NUL."""
+    return text.replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The end of a step, with a sentence for people where it is not plain success."""
@@ -48,10 +53,8 @@ class Outcome:
     reason: str = ""
 
     def __post_init__(self) -> None:
-        # It quotes whatever devices and programs say, and the verdict has to be written down all the same: no database
-        # keeps half of a surrogate pair, and PostgreSQL no NUL.
-        told = self.reason.replace("\0", "\ufffd").encode(errors="replace").decode()
-        object.__setattr__(self, "reason", told)
+        # It quotes whatever devices and programs say, and the verdict has to be written down all the same.
+        object.__setattr__(self, "reason", storable(self.reason))
 
 
 @dataclass(frozen=True, slots=True)

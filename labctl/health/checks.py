@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
 from labctl.config import Lab
-from labctl.steps import BaseAddress, LabHosts
+from labctl.steps import BaseAddress, LabHosts, storable
 
 GROUP = "labctl.checks"
 
@@ -27,6 +27,9 @@ class Check:
     value: float | None = None
     unit: str = "1"
     fact: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", storable(self.detail))
 
 
 @dataclass(frozen=True)

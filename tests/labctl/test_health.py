@@ -70,6 +70,10 @@ def says(verdict: Verdict, reason: str = "") -> Callable[[StepContext], Outcome]
     return lambda _context: Outcome(verdict, reason)
 
 
+def test_what_a_check_quotes_can_be_written_down() -> None:
+    assert Check("adb", False, "it said \0 and \udc80").detail == "it said \ufffd and ?"
+
+
 def test_lab_errors_in_a_row_make_a_device_suspect_then_quarantined(
     daemon: Daemon, http: httpx.Client, scripted: Script
 ) -> None:
