@@ -14,6 +14,7 @@ from starlette.types import Scope
 
 from labctl.auth import Principal
 from labctl.daemon import Daemon
+from labctl.errors import TooLargeError
 
 
 # Both are coroutines, though they wait for nothing: FastAPI would hand functions over to a thread.
@@ -38,6 +39,16 @@ TheDaemon = Annotated[Daemon, Depends(_daemon)]
 Asker = Annotated[Principal, Depends(_principal)]
 Limit = Annotated[int, Query(ge=1, le=1000, description="at most so many items")]
 Cursor = Annotated[str | None, Query(max_length=100, description="`next` of the page before")]
+
+
+async def body_of(request: Request, largest: int, told: str) -> bytes:
+    """A body of at most `largest` bytes, no more of which is kept. Raises TooLargeError, saying `told`."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > largest:
+            raise TooLargeError(told)
+    return bytes(body)
 
 
 class Body(BaseModel):

@@ -9,12 +9,12 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from labctl.api.common import Asker, Cursor, Limit, Page, TheDaemon, iso, page
+from labctl.api.common import Asker, Cursor, Limit, Page, TheDaemon, body_of, iso, page
 from labctl.api.lease_answers import explain
 from labctl.api.permitting import permitted
 from labctl.auth import Resource, authorise, authorise_list, may
 from labctl.daemon import Daemon
-from labctl.errors import InvalidInputError, NotFoundError, TooLargeError
+from labctl.errors import InvalidInputError, NotFoundError
 from labctl.matching import Requirement
 from labctl.results.junit import junit
 from labctl.store.tables import jobs, leases, runs
@@ -158,11 +158,7 @@ def show_junit(job: str, daemon: TheDaemon, asker: Asker) -> Response:
 
 
 async def _text(request: Request) -> str:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LARGEST:
-            raise TooLargeError(f"a job file may have {_LARGEST} bytes")
+    body = await body_of(request, _LARGEST, f"a job file may have {_LARGEST} bytes")
     try:
         return body.decode("utf-8")
     except UnicodeDecodeError as exc:

@@ -14,10 +14,10 @@ from fastapi.responses import Response
 from pydantic import BeforeValidator
 from starlette.concurrency import run_in_threadpool
 
-from labctl.api.common import Asker, Page, TheDaemon, iso
+from labctl.api.common import Asker, Page, TheDaemon, body_of, iso
 from labctl.auth import Resource, authorise, authorise_list
 from labctl.daemon import Daemon
-from labctl.errors import ConflictError, InvalidInputError, TooLargeError
+from labctl.errors import ConflictError, InvalidInputError
 from labctl.jobs.durations import seconds
 from labctl.jobs.model import NAME_OF_SIGNAL
 from labctl.store import signalling
@@ -60,7 +60,8 @@ async def send_signal(
 
     A signal stays said, so a repetition does no harm. 409 when the run is over.
     """
-    payload = _payload(await request.body())
+    told = f"a payload may have {_LARGEST_PAYLOAD} bytes; keep files as artifacts"
+    payload = _payload(await body_of(request, _LARGEST_PAYLOAD, told))
     await run_in_threadpool(_allow, daemon, asker, "runs.signal", run)
     who = sender if sender is not None else asker.name
     if not who.isprintable():
@@ -120,8 +121,6 @@ def _allow(daemon: Daemon, asker: Asker, action: str, run: str) -> None:
 
 
 def _payload(body: bytes) -> Any:
-    if len(body) > _LARGEST_PAYLOAD:
-        raise TooLargeError(f"a payload may have {_LARGEST_PAYLOAD} bytes; keep files as artifacts")
     if not body.strip():
         return None
     try:
