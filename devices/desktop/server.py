@@ -79,7 +79,7 @@ class DesktopDriver:
 
     async def end_all(self) -> None:
         """End every session."""
-        await asyncio.gather(*(self._end(number) for number in list(self._sessions)))
+        await asyncio.gather(*(self._end(number) for number in list(self._sessions)), return_exceptions=True)
 
     async def _end_idle(self) -> None:
         while True:
@@ -87,7 +87,8 @@ class DesktopDriver:
             for number, entry in list(self._sessions.items()):
                 limit = entry.context.session.settings.idle_timeout_s
                 if limit and not entry.lock.locked() and time.monotonic() - entry.used > limit:
-                    await self._end(number)
+                    with suppress(Exception):  # it is out of the list; the next one's turn comes all the same
+                        await self._end(number)
 
     async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, dict[str, Any]]:
         try:
