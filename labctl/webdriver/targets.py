@@ -20,6 +20,7 @@ from devices.hub import Target
 from devices.hub.capabilities import with_defaults
 from devices.targets import Program, ServerState, WatchedServer, appium, chromedriver, command, geckodriver
 from devices.targets.process import is_ready
+from drivers.errors import DeviceError
 from labctl.config import Lab
 from labctl.config.browser_sound import DEFAULTS as SOUND_DEFAULTS
 from labctl.config.browser_sound import SoundSection
@@ -126,7 +127,10 @@ class Targets:
         async def reach(address: str, port: int) -> tuple[str, int]:
             there = f"tcp://[{address}]:{port}" if ":" in address else f"tcp://{address}:{port}"
             loop = asyncio.get_running_loop()
-            parts = urlsplit(await loop.run_in_executor(self._reaching, self.reach, host, there))
+            try:
+                parts = urlsplit(await loop.run_in_executor(self._reaching, self.reach, host, there))
+            except (DeviceError, LabError) as exc:
+                raise OSError(f"by way of {host}: {exc}") from exc
             return parts.hostname or "", parts.port or port
 
         return reach

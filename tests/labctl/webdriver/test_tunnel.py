@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from _sshd import Sshd, sshd
 from _webdriver_target import TrivialTarget
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.sync.server import serve
 
 from drivers.documents import DocumentError
+from drivers.ssh import LinkLostError
 from labctl.config import Lab, load_lab
 
 
@@ -65,6 +67,20 @@ def test_a_session_on_a_host_goes_through_its_tunnel(begin, daemon, http, target
         assert http.delete(f"/webdriver/session/{value['sessionId']}").status_code == 200
         echo.shutdown()
         thread.join(10)
+
+
+def test_a_websocket_is_refused_where_the_tunnel_is_gone(begin, daemon, http, target, monkeypatch):
+    def gone(_host: str, _url: str) -> str:
+        raise LinkLostError("the link to nuc was lost")
+
+    target.capabilities = {"webSocketUrl": "ws://127.0.0.1:9/session/1"}
+    value = begin(browserName="trivial")
+    monkeypatch.setattr(daemon.webdriver.targets, "reach", gone)
+    with pytest.raises(InvalidStatus) as refused, connect(value["capabilities"]["webSocketUrl"], proxy=None):
+        pass
+    assert refused.value.response.status_code == 403  # closed before it was open; 500 would be a fault of the lab
+    monkeypatch.undo()
+    assert http.delete(f"/webdriver/session/{value['sessionId']}").status_code == 200
 
 
 def test_a_host_that_the_lab_does_not_have_is_an_error_of_the_lab_file(tmp_path):
