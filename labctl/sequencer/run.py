@@ -177,4 +177,6 @@ class LocalRun:
             except (LabError, SQLAlchemyError) as exc:
                 if not self._done.is_set():
                     self.cancellation.ask(f"its lease could not be renewed: {exc}", Verdict.ERRORED)
-                return
+                if isinstance(exc, LabError):
+                    return
+                # The database may be back before the lease is over, and the teardown needs it.
