@@ -5,6 +5,7 @@ The motion guard uses them (standard library only). A channel is worth what its 
 
 from __future__ import annotations
 
+import http.client
 import subprocess
 import urllib.error
 import urllib.request
@@ -63,7 +64,7 @@ class Request:
         except urllib.error.HTTPError as exc:
             with exc:
                 raise DeviceError(f"{self.method} {self.url} was refused: {exc.code} {exc.reason}") from exc
-        except (OSError, ValueError) as exc:
+        except (OSError, ValueError, http.client.HTTPException) as exc:  # the last: an answer that is no HTTP
             raise DeviceUnreachableError(
                 f"{self.method} {self.url} got no answer: {getattr(exc, 'reason', exc)}"
             ) from exc

@@ -98,7 +98,7 @@ class ChannelThread:
                     self._channel.release()
             except DeviceError as exc:
                 trouble = str(exc)
-            except (OSError, ValueError) as exc:  # whatever a vendor's answer did: this thread goes on
+            except Exception as exc:  # whatever a vendor's answer did: without this thread nothing is ever stopped
                 trouble = repr(exc)
             with self._changed:
                 self.trouble = trouble

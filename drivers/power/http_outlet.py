@@ -7,6 +7,7 @@ and later: RPC Switch.Set and Switch.GetStatus (https://shelly-api-docs.shelly.c
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import urllib.error
 import urllib.parse
@@ -105,7 +106,7 @@ class HttpOutlet:
             with exc:
                 advice = "check user and password" if exc.code in (401, 403) else "check the dialect and the socket"
             raise DeviceError(f"{self.name} refuses {path}: {exc.code} {exc.reason}; {advice}") from exc
-        except (OSError, ValueError) as exc:
+        except (OSError, ValueError, http.client.HTTPException) as exc:  # the last: an answer that is no HTTP
             reason = getattr(exc, "reason", exc)
             raise DeviceUnreachableError(
                 f"{self.name} does not answer: {reason}; check the address and that it is on the network"

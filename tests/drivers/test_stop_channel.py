@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import socketserver
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from drivers.errors import DeviceError, DeviceUnreachableError
+from drivers.guard.foreign import ChannelState, ChannelThread
 from drivers.power import Dialect
 from drivers.sim.power_outlet import PowerOutlet
 from drivers.stop_channel import NoChannel, Outlet, PowerStop, Request, StopSettings, VendorStop
@@ -40,6 +45,59 @@ def test_a_request_is_a_stop_when_the_answer_is_as_expected() -> None:
             VendorStop(stop_request=Request(f"{outlet.url}/relay/9", "GET")).stop()
     with pytest.raises(DeviceUnreachableError, match="got no answer"):
         VendorStop(stop_request=Request(told, "GET")).stop()
+
+
+@contextmanager
+def answering(answer: bytes) -> Iterator[str]:
+    """A server on the loopback that answers whatever it is asked with these bytes; its address."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65_536)
+            self.request.sendall(answer)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        try:
+            yield "http://{}:{}".format(*server.server_address)
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "answer", [b"no HTTP at all\r\n\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\ncut"]
+)
+def test_an_answer_that_is_no_http_confirms_nothing_and_the_stop_is_tried_on(answer: bytes) -> None:
+    with answering(answer) as url:
+        vendors = VendorStop(stop_request=Request(f"{url}/halt"))
+        with pytest.raises(DeviceUnreachableError, match="got no answer"):
+            vendors.stop()
+        with pytest.raises(DeviceUnreachableError, match="does not answer"):
+            PowerStop(Outlet(url, Dialect.TASMOTA)).stop()
+
+
+class Faulty:
+    """A channel whose first use ends in a fault of its program, and whose others work."""
+
+    name = "a faulty channel"
+
+    def __init__(self) -> None:
+        self.stops = 0
+
+    def stop(self) -> None:
+        self.stops += 1
+        if self.stops == 1:
+            raise RuntimeError("can't start new thread")
+
+    def release(self) -> None:
+        """Nothing holds."""
+
+
+def test_the_thread_that_uses_the_channel_outlives_its_faults() -> None:
+    channel = ChannelThread(Faulty(), lambda: None)
+    channel.want(ChannelState.STOPPED)
+    assert channel.confirmed(ChannelState.STOPPED, 5.0)
+    channel.close(1.0)
 
 
 def test_a_relay_with_a_password(tmp_path: Path) -> None:
