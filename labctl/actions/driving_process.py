@@ -118,12 +118,13 @@ def _watched(base: GuardClient, clock: Clock, shared: Shared) -> Iterator[None]:
                 if (renewed := float(shared[LEASE_ENDS_AT])) > deadline:
                     deadline = renewed
                     base.renew(_on_clock(clock, deadline))
-                if not daemon_lives(shared):
-                    if not stalled:
+                if daemon_lives(shared):
+                    stalled = False
+                else:
+                    # Wishes do not get past the tether, but the course may begin a docking run meanwhile.
+                    if not stalled or base.status().docking:
                         base.stop()
                     stalled = True
-                else:
-                    stalled = False
 
     thread = threading.Thread(target=watch, name="tether", daemon=True)
     thread.start()
