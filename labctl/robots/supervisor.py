@@ -178,6 +178,9 @@ class Robot:
                 self._serve_guard()
             except (DeviceError, OSError, ValueError) as exc:
                 self._set(RobotHealth.OFFLINE, str(exc))
+            except Exception as exc:  # no thread to be had, say: nobody else would ever look after the robot again
+                log.exception("a robot's guard could not be looked after; it is tried again", robot=self.name)
+                self._set(RobotHealth.OFFLINE, f"looking after its guard failed: {exc!r}")
             if time.monotonic() - began > _STEADY_AFTER_S:
                 failures = 0
             if self._stop.wait(_BACK_OFF_S[min(failures, len(_BACK_OFF_S) - 1)]):

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from drivers.guard import GuardProcess
 from drivers.rooms import Room
 from drivers.sim import Bench, BenchRobot
 from labctl.cli.courses import course_job
@@ -257,6 +258,33 @@ def test_a_robot_is_looked_after_though_its_health_could_not_be_noted(tmp_path: 
     finally:
         supervised.close()
     assert [asked.get() for _ in range(2)] == [RobotHealth.OFFLINE] * 2
+
+
+def test_a_robot_is_looked_after_whatever_kept_its_guard_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the machine had no thread left for the guard's client."""
+    (tmp_path / "lab.yaml").write_text(lab_file_text("/nowhere", "tcp://127.0.0.1:1", SCALE), encoding="utf-8")
+    config = load_lab(tmp_path / "lab.yaml").robots()["robot-1"]
+    tries: SimpleQueue[None] = SimpleQueue()
+    heard: SimpleQueue[tuple[RobotHealth, str]] = SimpleQueue()
+
+    def without_threads(*_args: object, **_kwargs: object) -> None:
+        tries.put(None)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(GuardProcess, "start", without_threads)
+    settings = guard_settings("robot-1", config, Room.library("standard"), tmp_path / "guard")
+    supervised = Robot(settings, lambda _name, health, reason: heard.put((health, reason)))
+    supervised.start()
+    try:
+        for _ in range(2):
+            tries.get(timeout=20)
+        health, reason = heard.get(timeout=20)
+    finally:
+        supervised.close()
+    assert health is RobotHealth.OFFLINE
+    assert "can't start new thread" in reason
 
 
 def test_a_serial_port_that_another_program_holds_makes_the_robot_offline_and_says_who(
