@@ -350,11 +350,13 @@ class GuardClient:
         beat = max(0.005, self._clock.to_wall(_HEARTBEAT_S))
         next_beat = time.monotonic() + beat
         try:
+            # poll, not select: a daemon with many connections has descriptors beyond select's 1024.
+            ours, poller = self._socket.fileno(), select.poll()
+            for each in (self._socket, self._wake_read):
+                poller.register(each, select.POLLIN)
             while self._lost is None:
-                ready, _, _ = select.select(
-                    [self._socket, self._wake_read], [], [], max(0.0, next_beat - time.monotonic())
-                )
-                if self._socket in ready:
+                ready = poller.poll(1000 * max(0.0, next_beat - time.monotonic()))
+                if any(descriptor == ours for descriptor, _ in ready):
                     data = self._socket.recv(1 << 18)
                     if not data:
                         self._lose("the guard closed it")

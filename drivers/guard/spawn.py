@@ -115,9 +115,10 @@ def _ready_line(process: subprocess.Popen[bytes], timeout_s: float) -> list[str]
     assert process.stdout is not None
     give_up = time.monotonic() + timeout_s
     line = b""
+    told_something = select.poll()  # select takes no descriptor beyond 1024
+    told_something.register(process.stdout, select.POLLIN)
     while not line.endswith(b"\n"):
-        ready, _, _ = select.select([process.stdout], [], [], max(0.0, give_up - time.monotonic()))
-        if not ready:
+        if not told_something.poll(1000 * max(0.0, give_up - time.monotonic())):
             raise DeviceUnreachableError(f"the guard did not become ready within {timeout_s:.0f} s")
         chunk = os.read(process.stdout.fileno(), 65536)
         if not chunk:
