@@ -183,7 +183,7 @@ class GuardedBoard:
         while not self._closing:
             try:
                 self._opened.put(open_board(self._settings, self._clock))
-            except DeviceError:
+            except (DeviceError, OSError, RuntimeError):  # the last two: no process or thread to be had at the moment
                 self._clock.sleep(_RETRY_S)
             else:
                 self._wake()

@@ -124,7 +124,14 @@ def open_board(settings: GuardSettings, clock: Clock) -> tuple[Create2, Sentinel
             if line is not None:
                 os.close(line)
             raise
-    return board, None if line is None else Sentinel(line)
+    if line is None:
+        return board, None
+    try:
+        return board, Sentinel(line)
+    except OSError as exc:
+        board.close()
+        os.close(line)
+        raise DeviceUnreachableError(f"the sentinel of {settings.base_url} cannot be started: {exc}") from exc
 
 
 def _second_descriptor(url: str) -> int | None:
