@@ -190,8 +190,8 @@ class LidarFeed:
                         self._wake()
                         if self._closing.is_set():
                             break
-            except (DeviceError, OSError, ValueError, ArithmeticError) as exc:
-                # Whatever a LiDAR says, this thread goes on: without it no scan would ever come again.
+            except Exception as exc:
+                # Whatever a LiDAR says or the machine lacks, this thread goes on: without it no scan ever came again.
                 self.trouble = str(exc) if isinstance(exc, DeviceError) else f"reading the LiDAR failed: {exc!r}"
             finally:
                 self._wake()
