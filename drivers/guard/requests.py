@@ -259,5 +259,6 @@ class Requests:
 
 
 def _answer(session: Session, request: Request, **content: Any) -> None:
-    if (number := request.get("id")) is not None:
+    # Only what a client of ours counts by is given back: a list nested deep enough could be read, but not written.
+    if isinstance(number := request.get("id"), int | str):
         session.send(message({"id": number, **content}))
