@@ -206,7 +206,7 @@ def _expressions(
             for where, message in _action(step, scope, check_action):
                 yield document.problem((*at, *where), message)
         if step.id is not None:
-            earlier[step.id] = {"outputs": UNKNOWN, "verdict": UNKNOWN, "reason": UNKNOWN}
+            earlier[step.id] = dict.fromkeys(("outputs", "measurements", "verdict", "reason"), UNKNOWN)
 
 
 def _action(step: Step, scope: Mapping[str, Any], check_action: CheckAction) -> Iterator[tuple[Location, str]]:

@@ -58,6 +58,14 @@ def test_a_job_that_is_right() -> None:
     assert parse(CALL, patience="1m").jobs[0].job.vars == {"patience": "1m", "rooms": ["a", "b"]}
 
 
+@pytest.mark.parametrize("known", ["outputs.seconds", "measurements.recorded", "verdict", "reason"])
+def test_all_that_a_run_knows_of_an_earlier_step_may_be_used(known: str) -> None:
+    text = CALL.replace("steps.settle.verdict", f"steps.settle.{known}").replace(
+        "success()", f"steps.settle.{known} != 1"
+    )
+    assert known in str(parse(text).jobs[0].job.lanes["alice"].steps[2].payload)
+
+
 def test_every_error_of_every_kind_is_told_at_once() -> None:
     text = """name: call
 vars: {patience: 5s}
