@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import yaml
-
 from drivers import documents
 from drivers.documents import Document, DocumentError, Location, Problem
 from labctl.jobs import expressions, wait_graph
@@ -60,11 +58,10 @@ def parse_job_file(
     able to have; whether all roles can at once is not looked at. Raises `drivers.documents.DocumentError` with every
     problem.
     """
-    document = documents.parse(text, source)
+    document = _overridden(documents.parse(text, source), overrides or {})
     if problems := list(_unstorable(document)):
         raise DocumentError(problems[:_MOST_PROBLEMS])
     value = document.value if isinstance(document.value, dict) else {}
-    document = _overridden(document, overrides or {})
     matrix = value.get("matrix")
     combinations = _combinations(document, matrix) if isinstance(matrix, dict) else [{}]
     jobs: list[ParsedJob] = []
@@ -280,11 +277,19 @@ def _overridden(document: Document, overrides: Mapping[str, str]) -> Document:
         if name not in variables:
             told = _close(name, [str(each) for each in variables], "vars are")
             raise document.error(("vars",), f"there is no {name!r} to set; {told}")
-        try:
-            values[name] = yaml.safe_load(text) if not isinstance(variables[name], str) else text
-        except yaml.YAMLError:
-            values[name] = text
+        values[name] = text if isinstance(variables[name], str) else _scalar(text)
     return replace(document, value={**document.value, "vars": {**variables, **values}})
+
+
+def _scalar(text: str) -> Any:
+    """What a text says as YAML; the text itself where that is nothing, or no value that JSON has, such as a date."""
+    if not text.strip():
+        return None
+    try:
+        document = documents.parse(text)
+    except DocumentError:
+        return text
+    return text if any(_unstorable(document)) else document.value
 
 
 def _unstorable(document: Document) -> Iterator[Problem]:

@@ -66,6 +66,31 @@ def test_all_that_a_run_knows_of_an_earlier_step_may_be_used(known: str) -> None
     assert known in str(parse(text).jobs[0].job.lanes["alice"].steps[2].payload)
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("[c, 2]", ["c", 2]),
+        ("", None),
+        ("2024-02-28", "2024-02-28"),
+        ("2024-02-30", "2024-02-30"),
+        ("9" * 5000, "9" * 5000),
+        ("[" * 5000, "[" * 5000),
+        ("&a [*a]", "&a [*a]"),
+        (".nan", ".nan"),
+        ("{1: 2}", "{1: 2}"),
+    ],
+    ids=lambda each: str(each)[:12],
+)
+def test_the_value_given_for_a_variable_is_yaml_where_that_can_be_kept(text: str, value: object) -> None:
+    assert parse(CALL, rooms=text).jobs[0].job.vars["rooms"] == value
+
+
+def test_a_text_given_for_a_variable_that_no_database_keeps_is_refused() -> None:
+    assert problems(CALL, patience="5s\0") == [
+        "3:8 holds a character that is no text (NUL or half of a surrogate pair)"
+    ]
+
+
 def test_every_error_of_every_kind_is_told_at_once() -> None:
     text = """name: call
 vars: {patience: 5s}
