@@ -78,7 +78,10 @@ def _combine(axes: dict[str, list[Any]], exclude: list[Combination], how: str) -
     if how == "pairwise" and len(axes) > 1:
         if sum(map(len, numbers)) > LARGEST:
             raise MatrixError(f"has more than {LARGEST} values")
-        chosen = [tuple(each) for each in AllPairs(numbers, filter_func=allowed)]
+        # Each costs a search over all pairs that are left: of a matrix that is too large no more than tells so.
+        chosen = [tuple(each) for each in itertools.islice(AllPairs(numbers, filter_func=allowed), LARGEST + 1)]
+        if len(chosen) > LARGEST:
+            raise MatrixError(f"is more than {LARGEST} jobs; at most {LARGEST} are taken")
         return [named(each) for each in chosen + _missed(numbers, chosen, allowed)]
     if size > 100 * LARGEST:
         raise MatrixError(f"is {size} combinations; expand: pairwise needs far fewer")

@@ -78,6 +78,7 @@ def test_pairwise_has_every_pair_that_is_possible_and_nothing_excluded(sizes: li
         ({"a": [1], "exclude": [{"a": 1}]}, (), "no combination is left"),
         ({name: list(range(40)) for name in "ab"}, (), "1600 jobs"),
         ({name: list(range(90)) for name in "abcd"}, (), "pairwise"),
+        ({**{name: list(range(60)) for name in "ab"}, "expand": "pairwise"}, (), "more than 1000 jobs"),
     ],
 )
 def test_what_cannot_be_expanded_is_told_with_its_place(matrix: Any, where: tuple[str, ...], message: str) -> None:
