@@ -77,6 +77,7 @@ class ConsoleSource:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._queue: queue.Queue[bytes | None] = queue.Queue(_CONSOLE_PIECES)
+        self._missed = False
         self._queue.put(console.attach(self._take))
         self.write = console.write
 
@@ -84,11 +85,14 @@ class ConsoleSource:
         try:
             self._queue.put_nowait(data)
         except queue.Full:  # who reads too slowly loses the connection, not the console its speed
-            self._console.detach(self._take)
+            self._missed = True
+            self.close()
 
     def pieces(self) -> Iterator[tuple[int, bytes]]:
         while (data := self._queue.get()) is not None:
             yield STDOUT, data
+        if self._missed:
+            raise LinkLostError("the console said more than was read of it; attach again")
 
     def end(self) -> dict[str, Any]:
         return {}

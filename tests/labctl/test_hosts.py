@@ -23,6 +23,8 @@ from sqlalchemy import select
 
 from drivers.documents import DocumentError
 from drivers.sim.power_outlet import PowerOutlet
+from drivers.ssh import LinkLostError, SshHost, SshSettings
+from drivers.ssh.console import Console, ConsoleLine
 from labctl.api import create_app
 from labctl.api.hosts import _streamed
 from labctl.auth.tokens import Token
@@ -31,7 +33,7 @@ from labctl.client import LabClientError
 from labctl.config import Lab, load_lab
 from labctl.daemon import Daemon, run_daemon
 from labctl.host_client import STDOUT, HostCommandError
-from labctl.hosts.sessions import CommandSource, frame
+from labctl.hosts.sessions import CommandSource, ConsoleSource, frame
 from labctl.matching import Requirement
 from labctl.store.tables import events
 
@@ -263,6 +265,27 @@ def test_a_console_is_shared_and_logged(client: Client, serial: tuple[int, str])
     assert nuc.console_log("board").endswith(b"Z boot 7\r\n")
     with pytest.raises(LabClientError, match="consoles are: board"):
         nuc.session({"console": "none"})
+
+
+def test_who_reads_a_console_too_slowly_is_told_so_and_not_left_waiting(tmp_path: Path) -> None:
+    """Nothing more came to it, and no end: it looked like a console that says nothing."""
+    console = Console(SshHost(SshSettings("127.0.0.1", "nobody")), ConsoleLine(tcp="1"), tmp_path / "board.log")
+    source = ConsoleSource(console)
+    ended: list[str] = []
+
+    def read() -> None:
+        try:
+            for _ in source.pieces():
+                pass
+        except LinkLostError as exc:
+            ended.append(str(exc))
+
+    for _ in range(2000):
+        console._heard(b"booting\n")
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    reader.join(10)
+    assert ended == ["the console said more than was read of it; attach again"]
 
 
 def test_a_connection_through_the_host_and_a_kept_forward(client: Client, server: Sshd) -> None:
