@@ -38,6 +38,7 @@ class LabHost:
     def __init__(self, name: str, config: HostConfig, ssh: SshHost, data: Path) -> None:
         self.name, self.config, self.ssh = name, config, ssh
         self.reason = "it is starting"
+        self.noted: str | None = None  # the reason that the database took last
         self.forwards: dict[str, Forward] = {}
         self.consoles = {
             each: Console(ssh, section.line(), data / f"{each}.log") for each, section in config.consoles.items()
@@ -153,8 +154,8 @@ class Hosts:
         failures = 0
         try:
             host.open()
-        except DeviceError as exc:
-            log.error("a forward cannot be opened", host=host.name, error=str(exc))
+        except (DeviceError, OSError) as exc:
+            log.error("a forward or console cannot be opened", host=host.name, error=str(exc))
         while not self._stop.is_set():
             host.wake.clear()
             try:
@@ -171,13 +172,18 @@ class Hosts:
                 host.wake.wait(wait_s)
 
     def _note(self, host: LabHost, reason: str) -> None:
-        if reason == host.reason or self._stop.is_set():
+        if reason == host.noted or self._stop.is_set():
             return
-        host.reason = reason
         state = "offline" if reason else "good"
-        log.info("host", host=host.name, state=state, reason=reason)
-        self._store.write(lambda transaction: set_device_state(transaction, host.name, state, reason))
-        self.on_change()
+        if reason != host.reason:
+            host.reason = reason
+            log.info("host", host=host.name, state=state, reason=reason)
+        try:
+            self._store.write(lambda transaction: set_device_state(transaction, host.name, state, reason))
+            self.on_change()
+            host.noted = reason
+        except Exception as exc:  # the database may be away, and the host has to be looked after all the same
+            log.warning("a host's state could not be noted; it is tried again", host=host.name, error=str(exc).strip())
 
     def _switch(self, host: LabHost) -> PowerSwitch | None:
         match host.config.power:

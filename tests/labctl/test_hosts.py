@@ -13,13 +13,14 @@ import time
 import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 import uvicorn
 from _sshd import Sshd, sshd
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from drivers.documents import DocumentError
 from drivers.sim.power_outlet import PowerOutlet
@@ -33,8 +34,10 @@ from labctl.client import LabClientError
 from labctl.config import Lab, load_lab
 from labctl.daemon import Daemon, run_daemon
 from labctl.host_client import STDOUT, HostCommandError
+from labctl.hosts import Hosts
 from labctl.hosts.sessions import CommandSource, ConsoleSource, frame
 from labctl.matching import Requirement
+from labctl.store import Store
 from labctl.store.tables import events
 
 WITHIN_S = 60.0
@@ -286,6 +289,32 @@ def test_who_reads_a_console_too_slowly_is_told_so_and_not_left_waiting(tmp_path
     reader.start()
     reader.join(10)
     assert ended == ["the console said more than was read of it; attach again"]
+
+
+def test_a_host_is_looked_after_though_its_state_could_not_be_noted(tmp_path: Path) -> None:
+    """As when the database was away, or its disk full, while the host came up or went down."""
+    (tmp_path / "lab.yaml").write_text(
+        "lab: test\ndevices: {nuc: {kind: host, address: 127.0.0.1, port: 1, user: nobody, agent: false}}\n",
+        encoding="utf-8",
+    )
+    noted: list[object] = []
+
+    class AwayAtFirst:
+        def write(self, work: object) -> None:
+            noted.append(work)
+            if len(noted) == 1:
+                raise OperationalError("UPDATE", {}, Exception("database or disk is full"))
+            told.set()
+
+    told = threading.Event()
+    hosts = Hosts(load_lab(tmp_path / "lab.yaml"), tmp_path / "data", cast(Store, AwayAtFirst()))
+    hosts.start()
+    try:
+        assert told.wait(30)
+        assert "nuc" in hosts.get("nuc").reason
+    finally:
+        hosts.close()
+    assert len(noted) == 2
 
 
 def test_a_connection_through_the_host_and_a_kept_forward(client: Client, server: Sshd) -> None:
