@@ -26,7 +26,8 @@ from labctl.jobs.syntax import (
 )
 
 _LARGEST_TEXT = 1 << 20
-_TEMPLATE = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
+# Brackets within a text of the expression end nothing: format('{{0}}', 1) has some.
+_TEMPLATE = re.compile(r"\$\{\{((?:'[^']*'|(?!\}\})[^'])*+)\}\}")
 
 
 class Unknown(NamedTuple):
@@ -121,13 +122,14 @@ def parts(text: str) -> list[str | Node]:
     """A text as its literal pieces and the trees between. Raises ExpressionError."""
     found: list[str | Node] = []
     end = 0
-    for match in _TEMPLATE.finditer(text):
-        if match.start() > end:
-            found.append(text[end : match.start()])
+    while (start := text.find("${{", end)) >= 0:
+        match = _TEMPLATE.match(text, start)
+        if match is None:
+            raise ExpressionError("a ${{ is never closed by }}, or a ' in it by another")
+        if start > end:
+            found.append(text[end:start])
         found.append(parse(match[1]))
         end = match.end()
-    if "${{" in text[end:]:
-        raise ExpressionError("a ${{ is never closed by }}")
     if end < len(text):
         found.append(text[end:])
     return found

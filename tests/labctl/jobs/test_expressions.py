@@ -78,6 +78,14 @@ def test_a_text_that_is_one_expression_takes_its_type() -> None:
     assert fill("x ${{ later }}", SCOPE) is UNKNOWN
 
 
+def test_brackets_within_a_text_do_not_end_an_expression() -> None:
+    assert fill("${{ format('{{{0}}}', vars.n) }}: it's ${{ '}}' }}", SCOPE) == "{3}: it's }}"
+    assert condition("${{ vars.text == '}}' }}") == condition("vars.text == '}}'")
+    for text in ("${{ vars.n", "${{ vars.n }} ${{ 'it }}", "${{" * 1000):
+        with pytest.raises(ExpressionError, match="never closed"):
+            fill(text, SCOPE)
+
+
 def test_the_names_that_an_expression_uses_are_known_beforehand() -> None:
     node = parse("vars.a && contains(steps.b.outputs['c d'], matrix[vars.key].x) || list[0]")
     assert list(references(node)) == [
