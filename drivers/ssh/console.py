@@ -105,7 +105,10 @@ class Console:
         send = self._send
         if send is None:
             raise SshError(f"the console at {self._title} is not open: {self.broken_by}")
-        send(data)
+        try:
+            send(data)
+        except (OSError, EOFError) as exc:
+            raise LinkLostError(f"the console at {self._title} is not open any more: {exc}") from exc
 
     @property
     def _title(self) -> str:

@@ -22,7 +22,7 @@ from drivers.ssh.errors import (
     SshError,
 )
 from drivers.ssh.link import Link
-from drivers.ssh.transport import exit_signal, hang_up
+from drivers.ssh.transport import exit_signal, hang_up, send_all
 from drivers.ssh.warden import Warden
 
 _BLOCK = 65_536
@@ -232,7 +232,7 @@ class RemoteProcess:
     def write(self, data: bytes) -> None:
         """Its input; waits while it takes none. Raises LinkLostError, BrokenPipeError when it has ended."""
         try:
-            self._channel.sendall(data)
+            send_all(self._channel, data)
         except (OSError, EOFError) as exc:
             if not self._link.alive:
                 raise self._link.lost(exc) from exc

@@ -115,6 +115,15 @@ def connect_socket(address: str, port: int, timeout_s: float, silence_s: float) 
     return stream
 
 
+def send_all(channel: paramiko.Channel, data: bytes) -> None:
+    """As its `sendall`, which goes round for ever once the end was said. Raises OSError, EOFError."""
+    while data:
+        sent = channel.send(data)
+        if not sent:
+            raise BrokenPipeError("the end of the input was said before")
+        data = data[sent:]
+
+
 def hang_up(channel: paramiko.Channel) -> None:
     """Close a channel whose connection may be gone."""
     with contextlib.suppress(OSError, EOFError, paramiko.SSHException):

@@ -18,6 +18,7 @@ import threading
 import paramiko
 
 from drivers.ssh.errors import LinkLostError, SshError
+from drivers.ssh.transport import send_all
 
 _LAST_WORK_S = 5.0
 # What the pipe takes at once is written at once, so lines of different writers never mix.
@@ -169,7 +170,7 @@ class Warden:
 
     def _say(self, line: str) -> None:
         with self._lock:
-            self._channel.sendall(line.encode() + b"\n")
+            send_all(self._channel, line.encode() + b"\n")
 
     def _listen(self) -> None:
         with contextlib.suppress(OSError, EOFError):

@@ -25,6 +25,7 @@ from drivers.ssh import (
     Stream,
 )
 from drivers.ssh.console import Console
+from drivers.ssh.transport import send_all
 from labctl.errors import NotFoundError
 from labctl.store.identifiers import new_id
 
@@ -134,7 +135,10 @@ class StreamSource:
         return {}
 
     def write(self, data: bytes) -> None:
-        self._channel.sendall(data)
+        try:
+            send_all(self._channel, data)
+        except (OSError, EOFError) as exc:
+            raise BrokenPipeError(f"the connection through {self._title} takes no more") from exc
 
     def resize(self, _width: int, _height: int, /) -> None:
         return

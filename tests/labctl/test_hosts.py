@@ -252,6 +252,18 @@ def test_a_terminal_that_is_typed_into(client: Client) -> None:
     assert session.ended == {"exit_status": 0}
 
 
+def test_input_after_its_end_and_to_who_is_gone_is_let_go(client: Client) -> None:
+    """It kept a thread of the daemon busy for as long as the command ran, or was an internal error."""
+    nuc = client.host("nuc")
+    with socket.create_server(("127.0.0.1", 0)) as far:
+        for wanted in ({"command": "sleep 30"}, {"dial": far.getsockname()[1]}):
+            session = nuc.session(wanted)
+            session.write(b"", end=True)
+            answer = client.raw("POST", f"{session._path}/input", content=b"more", timeout=10)
+            assert answer.status_code == 204
+            session.cancel()
+
+
 def test_a_console_is_shared_and_logged(client: Client, serial: tuple[int, str]) -> None:
     nuc = client.host("nuc")
     eventually(lambda: nuc.status()["consoles"]["board"]["open"])
