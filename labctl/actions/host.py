@@ -81,7 +81,8 @@ class Exec:
                 process.cancel(reason)
 
         context.cancellation.on_asked(cancel)
-        with log.open("wb") as file:
+        # What cannot be logged does not go on unseen either.
+        with process, log.open("wb") as file:
 
             def take(stream: Stream, data: bytes) -> None:
                 file.write(data)

@@ -13,6 +13,7 @@ import time
 import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
@@ -24,8 +25,9 @@ from sqlalchemy.exc import OperationalError
 
 from drivers.documents import DocumentError
 from drivers.sim.power_outlet import PowerOutlet
-from drivers.ssh import LinkLostError, SshHost, SshSettings
+from drivers.ssh import LinkLostError, RemoteProcess, SshHost, SshSettings
 from drivers.ssh.console import Console, ConsoleLine
+from labctl.actions.host import Exec, ExecParameters
 from labctl.api import create_app
 from labctl.api.hosts import _streamed
 from labctl.auth.tokens import Token
@@ -37,6 +39,7 @@ from labctl.host_client import STDOUT, HostCommandError
 from labctl.hosts import Hosts
 from labctl.hosts.sessions import CommandSource, ConsoleSource, frame
 from labctl.matching import Requirement
+from labctl.steps import Cancellation, StepContext
 from labctl.store import Store
 from labctl.store.tables import events
 
@@ -423,6 +426,27 @@ def test_a_command_that_fails_fails_the_job_and_one_that_hangs_is_killed(client:
     assert (slow["verdict"], "was killed" in slow["reason"]) == ("failed", True)
     nothing = run(client, "{uses: host.fetch, with: {path: /no/such/file}}")["job"]
     assert nothing["verdict"] == "failed"
+
+
+def test_a_command_whose_log_cannot_be_opened_does_not_go_on(client: Client, daemon: Daemon, tmp_path: Path) -> None:
+    """As on a full disk."""
+    host = daemon.hosts.get("nuc").ssh
+    started: list[RemoteProcess] = []
+
+    def start(*wanted: Any, **how: Any) -> RemoteProcess:
+        started.append(host.start(*wanted, **how))
+        return started[0]
+
+    lab_host = SimpleNamespace(ssh=SimpleNamespace(start=start))
+    context = SimpleNamespace(
+        hosts=SimpleNamespace(get=lambda _name: lab_host),
+        device="nuc",
+        folder=tmp_path / "gone",
+        cancellation=Cancellation(),
+    )
+    with pytest.raises(FileNotFoundError):
+        Exec().run(cast(StepContext, context), ExecParameters(command="sleep 60"))
+    assert started[0].wait(10) == 143
 
 
 def test_a_job_cannot_carry_off_what_the_daemon_keeps_to_itself(
