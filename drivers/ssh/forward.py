@@ -6,6 +6,7 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from typing import Self
 
@@ -16,6 +17,7 @@ from drivers.ssh.errors import SshError
 from drivers.ssh.transport import hang_up
 
 _BLOCK = 65_536
+_AGAIN_S = 0.1
 
 
 class Forward:
@@ -83,7 +85,10 @@ class Forward:
             try:
                 stream, _ = self._listener.accept()
             except OSError:
-                return
+                if self._closed:
+                    return
+                time.sleep(_AGAIN_S)  # too many files are open, say: who waits is let in later
+                continue
             stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 if self._closed:

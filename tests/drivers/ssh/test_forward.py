@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import paramiko
 import pytest
 from _sshd import Sshd, sshd, trusting
 from _wire import Wire
 
 from drivers.errors import DeviceUnreachableError
 from drivers.ssh import HostUnreachableError, SshHost
+from drivers.ssh.forward import Forward
 from drivers.ssh.host import destination
 
 Eventually = Callable[[Callable[[], object]], None]
@@ -175,3 +178,22 @@ def test_destinations(text: str | int, meant: tuple[str, int]) -> None:
 def test_no_destinations(text: str) -> None:
     with pytest.raises(ValueError, match="no destination"):
         destination(text)
+
+
+def test_a_port_outlives_a_moment_without_free_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    accept, turns = socket.socket.accept, iter([errno.EMFILE])
+
+    def short_of_files(listener: socket.socket) -> object:
+        for number in turns:
+            raise OSError(number, "Too many open files")
+        return accept(listener)
+
+    dialled = threading.Event()
+
+    def dial() -> paramiko.Channel:
+        dialled.set()
+        raise HostUnreachableError("nobody is there")
+
+    monkeypatch.setattr(socket.socket, "accept", short_of_files)
+    with Forward(dial, "nowhere") as forward, socket.create_connection(("127.0.0.1", forward.port)):
+        assert dialled.wait(10)
