@@ -236,7 +236,8 @@ def test_curl_needs_no_client_of_ours(http: httpx.Client, client: Client) -> Non
 def test_who_hangs_up_ends_the_command(http: httpx.Client, client: Client) -> None:
     mark = f"{os.getpid()}778"
     with http.stream("POST", "/api/v1/hosts/nuc/exec", json={"command": f"echo up; sleep {mark}"}) as response:
-        assert json.loads(next(response.iter_lines())) == {"stdout": "up\n"}
+        lines = response.iter_lines()  # kept: a connection whose reader is gone is closed
+        assert json.loads(next(lines)) == {"stdout": "up\n"}
         eventually(lambda: client.host("nuc").exec(f"pgrep -f '^sleep {mark}'").exit_status == 0)
     eventually(lambda: client.host("nuc").exec(f"pgrep -f '^sleep {mark}'").exit_status == 1)
 
