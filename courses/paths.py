@@ -13,6 +13,8 @@ from drivers.rooms.geometry import crossing
 from drivers.types import Array, Pose, wrap_angle
 
 STRAIGHT_TOLERANCE = math.radians(5)
+# An arc to a place further behind than this is many times as long as the distance, and endless straight behind.
+_MOST_BEHIND = math.radians(170)
 _STEP_M = 0.1
 
 
@@ -93,6 +95,12 @@ def leg_faults(leg: Leg, start: Pose, end: Pose, room: Room, free_m: float) -> l
     way = plan(leg, start, end)
     if way.length < 0.01:
         return [f"goes nowhere: {leg.start} and {leg.end} are in one place"]
+    if abs(way.curvature * way.length) > 2 * _MOST_BEHIND:
+        other = Direction.REVERSE if leg.direction is Direction.FORWARD else Direction.FORWARD
+        return [
+            f"is no arc that could be driven: {leg.end} lies behind {leg.start}, seen in the direction of travel; use "
+            f"direction: {other.value}, or how: turn-then-drive"
+        ]
     if leg.how is Manner.STRAIGHT and abs(wrap_angle(way.entry - start.heading)) > STRAIGHT_TOLERANCE:
         off = math.degrees(wrap_angle(way.entry - start.heading))
         faults.append(

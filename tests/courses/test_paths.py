@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from courses.model import Direction, Leg, Manner
-from courses.paths import plan
+from courses.paths import leg_faults, plan
 from courses.profile import Profile
+from drivers.rooms import Room
 from drivers.types import Pose, wrap_angle
 
 places = st.floats(-5, 5)
@@ -30,6 +31,7 @@ legs = st.builds(leg, st.sampled_from(Manner), st.sampled_from(Direction))
 @given(poses, poses, legs)
 def test_a_way_ends_at_its_end(start: Pose, end: Pose, driven: Leg) -> None:
     way = plan(driven, start, end)
+    assume(way.length < 1e6)  # no arc leads straight back, see below
     last = way.at(way.length)
     assert math.hypot(last.x - end.x, last.y - end.y) < 1e-4
     assert way.length >= math.hypot(end.x - start.x, end.y - start.y) - 1e-9
@@ -67,3 +69,13 @@ def test_a_profile_arrives_without_exceeding_its_limits(way: float, cruise: floa
     assert left <= 0
     assert speed <= 0.1
     assert left > -0.003
+
+
+@pytest.mark.parametrize(
+    ("direction", "x", "other"), [(Direction.FORWARD, 2.0, "reverse"), (Direction.REVERSE, 4.0, "forward")]
+)
+def test_an_arc_to_a_place_straight_behind_is_refused(direction: Direction, x: float, other: str) -> None:
+    room = Room.library("standard")
+    (fault,) = leg_faults(leg(Manner.ARC, direction), Pose(3.0, 3.0, 0.0), Pose(x, 3.0, 0.0), room, 0.2)
+    assert fault.startswith("is no arc that could be driven: B lies behind A")
+    assert f"direction: {other}" in fault
