@@ -27,7 +27,7 @@ from labctl.jobs.syntax import (
 
 _LARGEST_TEXT = 1 << 20
 # Brackets within a text of the expression end nothing: format('{{0}}', 1) has some.
-_TEMPLATE = re.compile(r"\$\{\{((?:'[^']*'|(?!\}\})[^'])*+)\}\}")
+_STOP = re.compile(r"\}\}|'[^']*'|'")
 
 
 class Unknown(NamedTuple):
@@ -100,10 +100,13 @@ def uses_status(node: Node) -> bool:
 def condition(text: str) -> Node:
     """The tree of an `if:`, which may do without `${{ }}`."""
     stripped = text.strip()
-    whole = _TEMPLATE.fullmatch(stripped) if stripped.count("${{") == 1 else None
-    if whole is None and _TEMPLATE.search(stripped):
+    start = stripped.find("${{")
+    found = _template(stripped, start) if start >= 0 else None
+    if found is None:
+        return parse(stripped)
+    if start > 0 or found[1] < len(stripped):
         raise ExpressionError("write either one ${{ ... }} around all of it, or none")
-    return parse(whole[1] if whole else stripped)
+    return parse(found[0])
 
 
 def templates(value: Any, at: Path = ()) -> Iterator[tuple[Path, str]]:
@@ -123,13 +126,13 @@ def parts(text: str) -> list[str | Node]:
     found: list[str | Node] = []
     end = 0
     while (start := text.find("${{", end)) >= 0:
-        match = _TEMPLATE.match(text, start)
-        if match is None:
+        template = _template(text, start)
+        if template is None:
             raise ExpressionError("a ${{ is never closed by }}, or a ' in it by another")
         if start > end:
             found.append(text[end:start])
-        found.append(parse(match[1]))
-        end = match.end()
+        found.append(parse(template[0]))
+        end = template[1]
     if end < len(text):
         found.append(text[end:])
     return found
@@ -162,6 +165,16 @@ def _fill_text(text: str, scope: Mapping[str, Any], status: Status | None) -> An
     if len(found) == 1:
         return values[0]
     return "".join(_as_text(each) for each in values)
+
+
+def _template(text: str, start: int) -> tuple[str, int] | None:
+    """What stands in the `${{ }}` that begins at `start`, and where that ends; None when nothing closes it."""
+    at = begun = start + len("${{")
+    while (stop := _STOP.search(text, at)) is not None and stop[0] != "'":
+        at = stop.end()
+        if stop[0] == "}}":
+            return text[begun : stop.start()], at
+    return None
 
 
 def _written_out(node: Node) -> tuple[Path, list[Node]]:
