@@ -113,4 +113,4 @@ def test_a_desktop_that_cannot_be_had_leaves_nothing_open(tmp_path: Path, monkey
     before = len([*Path("/proc/self/fd").iterdir()])
     with pytest.raises(WebDriverError, match=r"no program Xvfb to start .*; install xvfb"):
         asyncio.run(open_desk(Settings()))
-    assert len([*Path("/proc/self/fd").iterdir()]) == before
+    assert len([*Path("/proc/self/fd").iterdir()]) <= before  # what others left may be collected meanwhile
