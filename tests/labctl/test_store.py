@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from labctl.store import ArtifactStore, Store, Transaction, open_artifacts, open_store
+from labctl.store import ArtifactStore, Store, Transaction, new_id, open_artifacts, open_store
 from labctl.store.database import StoreError
 from labctl.store.tables import devices, events, lease_devices, leases, metadata
 
@@ -194,3 +194,9 @@ def test_no_artifact_is_read_from_outside_the_store(tmp_path: Path, location: st
     (tmp_path / "secret").write_text("x", encoding="utf-8")
     with pytest.raises(FileNotFoundError):
         ArtifactStore(tmp_path / "artifacts").path(location)
+
+
+def test_identifiers_grow_within_a_millisecond_too() -> None:
+    made = [new_id() for _ in range(10_000)]
+    assert made == sorted(set(made))
+    assert {len(each) for each in made} == {20}
